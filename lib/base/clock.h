@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_BASE_CLOCK_H
+#define CREW_BASE_CLOCK_H
+
+/*
+ * Every wait inside the library carries an absolute CLOCK_MONOTONIC deadline in nanoseconds, made
+ * once at the public border from the caller's relative timeout.
+ */
+
+#include <crew/error.h>
+#include <errno.h>
+#include <time.h>
+
+#define CREW__NEVER INT64_MAX
+
+/* The deadline of a timeout. A timeout that is zero or past gives 0, which is always past. */
+static inline int64_t crew__deadline(int64_t timeout)
+{
+        int64_t now;
+
+        if (timeout <= 0)
+                return 0;
+        if (timeout == CREW_FOREVER)
+                return CREW__NEVER;
+        now = crew_clock();
+        return timeout > CREW__NEVER - now ? CREW__NEVER : now + timeout;
+}
+
+/* What a wait answers when its deadline is over: "not now" or "too late". */
+static inline int crew__expired(int64_t deadline)
+{
+        return deadline == 0 ? -EAGAIN : -ETIMEDOUT;
+}
+
+static inline struct timespec crew__timespec(int64_t ns)
+{
+        return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+}
+
+static inline int64_t crew__earlier(int64_t a, int64_t b)
+{
+        return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_CREW_H
+#define CREW_CREW_H
+
+/* All of libcrew. */
+
+#include <crew/error.h>
+#include <crew/features.h>
+#include <crew/process.h>
+#include <crew/queue.h>
+#include <crew/wait.h>
+
+#endif

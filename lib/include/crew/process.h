@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_PROCESS_H
+#define CREW_PROCESS_H
+
+/*
+ * Processes as objects: a target function that runs in a child, seen through a pidfd.
+ *
+ * A handle belongs to the process that made it; in a forked child every call on it answers -ECHILD
+ * and crew_process_free releases only the child's copy. Handles may be used by any thread, several
+ * at once. No function here is async-signal-safe.
+ *
+ * The child is a fork: it sees the parent's memory as it was, its own from then on. While the
+ * parent has one thread, the child comes from clone3() with no exit signal: it never shows up in
+ * the host's waitpid(-1) and the host's disposition of SIGCHLD does not matter; pthread_atfork
+ * handlers do not run. With more threads it is fork() (the handlers run, SIGCHLD is sent); if
+ * somebody else then collects the child's status, crew falls back to what the kernel (6.15) or the
+ * child itself left behind, and says -ENODATA only when neither did.
+ *
+ * In the child, exit(n) and returning n run the atexit handlers that the child itself registered,
+ * join and end its own children, flush stdio and end it with status n mod 256. Handlers inherited
+ * from the parent do not run.
+ */
+
+#include <crew/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct crew_process crew_process;
+
+/* What the child runs; its result, mod 256, is the exit code. */
+typedef int crew_target_fn(void *arg);
+
+enum {
+        CREW_METHOD_DEFAULT = 0, /* fork */
+        CREW_METHOD_FORK = 1,
+};
+
+enum {
+        /* Ends when the process that started it ends, however that ends. A child of a daemon is a
+         * daemon too unless it is detached. */
+        CREW_PROCESS_DAEMON = 1,
+        /* Neither joined nor ended at exit, not listed among the active children. */
+        CREW_PROCESS_DETACHED = 2,
+        /* Leads a process group of its own. */
+        CREW_PROCESS_GROUP = 4,
+};
+
+typedef struct crew_process_options {
+        size_t size;      /* of this struct; CREW_OPT sets it */
+        const char *name; /* copied; NULL = "Process-1", in its children "Process-1:1" */
+        uint64_t flags;   /* CREW_PROCESS_...; DAEMON with DETACHED is -EINVAL */
+        int method;       /* CREW_METHOD_... */
+        size_t arg_size;  /* bytes copied from arg by _new; 0 = the pointer itself */
+} crew_process_options;
+
+/* How a process ended. */
+typedef struct crew_exit {
+        size_t size;         /* of this struct, set by the caller */
+        int code;            /* exit status 0..255; -signal if a signal ended it */
+        int signal;          /* the signal, or 0 */
+        bool core;           /* it left a core dump */
+        bool usage;          /* the three fields below are known (nobody else collected them) */
+        int64_t user_time;   /* ns */
+        int64_t system_time; /* ns */
+        uint64_t max_rss;    /* bytes */
+} crew_exit;
+
+/*
+ * A process that will run target(arg). Nothing is started yet. @o may be NULL.
+ * Returns 0; -EINVAL (no target, unknown flag or method, size, arg_size without arg); -ENOMEM.
+ */
+CREW_PUBLIC int crew_process_new(
+        crew_process **p, crew_target_fn *target, void *arg, const crew_process_options *o);
+
+/*
+ * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
+ * that nothing is written twice.
+ * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE. After a failure other
+ * than EALREADY it can be tried again.
+ */
+CREW_PUBLIC int crew_process_start(crew_process *p);
+
+/* new and start in one; nothing is left on failure. */
+CREW_PUBLIC int crew_process_launch(
+        crew_process **p, crew_target_fn *target, void *arg, const crew_process_options *o);
+
+/*
+ * Waits until it has ended. Any number of threads, any number of times.
+ * Returns 0; -EAGAIN or -ETIMEDOUT: it runs; -EINTR; -ESRCH; -ECHILD (also for oneself).
+ * The exit code is another question: crew_process_exitcode.
+ */
+CREW_PUBLIC int crew_process_join(crew_process *p, int64_t timeout);
+
+/*
+ * Joins `n` processes with one deadline. Returns 0 when all have ended, else the first error; what
+ * has ended by then is joined.
+ */
+CREW_PUBLIC int crew_join_all(crew_process *const ps[], size_t n, int64_t timeout);
+
+/* 1 while it runs, 0 before the start and after the end, -ECHILD. Never 1 for a dead process. */
+CREW_PUBLIC int crew_process_is_alive(crew_process *p);
+
+/*
+ * Its exit code: 0..255, or -signal if a signal ended it.
+ * Returns 0; -EBUSY: it runs; -ESRCH; -ENODATA: it ended, but somebody else collected its status
+ * and neither the kernel nor the child left a copy; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_exitcode(crew_process *p, int *code);
+
+/* The same with the resources it used; e->size must be set. Errors as exitcode, and -EINVAL. */
+CREW_PUBLIC int crew_process_exit(crew_process *p, crew_exit *e);
+
+/*
+ * Sends a signal, through the pidfd: never to another process that got its number.
+ * Returns 0, also when it has ended already; -ESRCH before the start; -EINVAL bad signal; -ECHILD;
+ * -EPERM (it changed its user).
+ */
+CREW_PUBLIC int crew_process_signal(crew_process *p, int sig);
+CREW_PUBLIC int crew_process_terminate(crew_process *p); /* SIGTERM */
+CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
+
+/* Its pidfd, readable once it has ended; borrowed from the handle. -ESRCH before the start. */
+CREW_PUBLIC int crew_process_fd(const crew_process *p);
+
+/* Its pid, also after it has ended; -ESRCH before the start. */
+CREW_PUBLIC pid_t crew_process_pid(const crew_process *p);
+
+/* Its name; lives as long as the handle. */
+CREW_PUBLIC const char *crew_process_name(const crew_process *p);
+
+/* Whether it is a daemon: 1 or 0. */
+CREW_PUBLIC int crew_process_daemon(const crew_process *p);
+
+/*
+ * Drops the handle. A running child goes on, stays among what is joined (or ended) at exit and is
+ * collected when it ends. NULL is fine; always returns NULL.
+ */
+CREW_PUBLIC crew_process *crew_process_free(crew_process *p);
+
+/* This process as an object; never NULL, borrowed. It can be named and asked, not joined. */
+CREW_PUBLIC crew_process *crew_current_process(void);
+
+/*
+ * The process that started this one with crew: NULL in a main program; borrowed. It can be joined,
+ * also in a waiter (a lifeline); its exit code is -ENODATA.
+ */
+CREW_PUBLIC crew_process *crew_parent_process(void);
+
+/*
+ * The children of this process that run, detached ones apart: up to `max` of them in `out`
+ * (borrowed; valid until their handle is freed; freed ones are counted but not listed).
+ * Returns how many run, which may be more than `max`. Collects those that have ended.
+ */
+CREW_PUBLIC int crew_active_children(crew_process *out[], size_t max);
+
+/*
+ * How many processors this process may use: the smallest of its affinity mask and the CPU quota of
+ * its cgroup (rounded up), at least 1. CREW_CPUS in the environment overrides both.
+ */
+CREW_PUBLIC int crew_cpu_count(void);
+
+/*
+ * The hook that runs at exit(): daemons get SIGTERM and 100 ms later SIGKILL, all others but
+ * detached ones are joined. crew_atexit(false), or CREW_ATEXIT=0 in the environment, turns it off
+ * for this process. Returns what it was.
+ */
+CREW_PUBLIC bool crew_atexit(bool enabled);
+
+static inline void crew_process_freep(crew_process **p)
+{
+        *p = crew_process_free(*p);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
