@@ -354,7 +354,7 @@ int crew__probe_robust_list(void)
         if (started && !(atomic_load(&trial.word) & FUTEX_OWNER_DIED))
                 return -EOPNOTSUPP;
 
-        r = crew__sys_get_robust_list(&head, &size);
+        r = crew__sys_get_robust_list(0, &head, &size);
         if (r < 0)
                 return r;
         if (!head)
