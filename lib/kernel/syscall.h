@@ -144,10 +144,10 @@ static inline int crew__sys_futex_wake_add(_Atomic uint32_t *word)
                 (long)FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0));
 }
 
-/* The calling thread's list. */
-static inline int crew__sys_get_robust_list(struct robust_list_head **head, size_t *size)
+/* The list of a thread, 0 for the calling one. */
+static inline int crew__sys_get_robust_list(pid_t tid, struct robust_list_head **head, size_t *size)
 {
-        return (int)crew__syscall(SYS_get_robust_list, 0, (long)head, (long)size, 0, 0, 0);
+        return (int)crew__syscall(SYS_get_robust_list, tid, (long)head, (long)size, 0, 0, 0);
 }
 
 static inline int crew__sys_set_robust_list(struct robust_list_head *head)
