@@ -15,7 +15,7 @@ crew__thread *crew__thread_refresh(void)
         self->tid = (uint32_t)crew__sys_gettid();
         /* Asked per thread: the list belongs to whoever registered it (the C library), and a
          * thread that another runtime made may have none. */
-        if (!crew__has(CREW__ROBUST_LIST) || crew__sys_get_robust_list(&head, &size) < 0)
+        if (!crew__has(CREW__ROBUST_LIST) || crew__sys_get_robust_list(0, &head, &size) < 0)
                 head = NULL;
         self->robust = head;
         self->generation = crew__generation();
