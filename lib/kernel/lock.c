@@ -115,9 +115,10 @@ static int sleep_on(crew__lock *lock, uint32_t word, int64_t deadline, uint32_t 
         return 0;
 }
 
-int crew__lock_slow(crew__lock *lock, crew__hold *hold, int64_t deadline)
+int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience)
 {
         uint32_t word, waiters = 0, suspect = 0;
+        int64_t deadline = crew__patience_end(patience);
         /* "Now" is about the queue's content; its lock is held for one copy at most, so not waiting
          * for it would call a busy queue empty or full. */
         int64_t until = deadline ? deadline : crew_clock() + CREW__SLICE;

@@ -48,7 +48,7 @@ typedef struct crew__hold {
         struct robust_list *outer;
 } crew__hold;
 
-int crew__lock_slow(crew__lock *lock, crew__hold *hold, int64_t deadline);
+int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience);
 void crew__lock_wake(crew__lock *lock);
 void crew__lock_claim(crew__lock *lock, const crew__thread *self);
 
@@ -58,8 +58,8 @@ static inline void crew__lock_cover(crew__lock *lock, crew__hold *hold)
 
         if (__builtin_expect(head != NULL, 1)) {
                 hold->outer = head->list_op_pending;
-                head->list_op_pending =
-                        (struct robust_list *)((char *)&lock->word - head->futex_offset);
+                head->list_op_pending = (struct robust_list *)((uintptr_t)&lock->word -
+                                                               (uintptr_t)head->futex_offset);
         }
         /* The kernel reads the slot when this very thread dies: program order is all it takes. */
         atomic_signal_fence(memory_order_seq_cst);
@@ -76,7 +76,7 @@ static inline void crew__lock_uncover(crew__hold *hold)
  * Takes the lock. Returns 0; CREW__OWNER_DIED: it is the caller's, but its last owner died inside;
  * -EDEADLK: this thread holds it; -EAGAIN or -ETIMEDOUT; -EINTR.
  */
-static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, int64_t deadline)
+static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, crew__patience *patience)
 {
         uint32_t free_word = 0;
 
@@ -89,7 +89,7 @@ static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, int64_t
                         memory_order_acquire, memory_order_relaxed))
                 return 0;
         crew__lock_uncover(hold);
-        return crew__lock_slow(lock, hold, deadline);
+        return crew__lock_slow(lock, hold, patience);
 }
 
 static inline void crew__lock_release(crew__lock *lock, crew__hold *hold)

@@ -67,7 +67,6 @@ static crew_queue *handle(crew__segment *segment)
         q->message_size = ring->message_size;
         q->max_messages = ring->max_messages;
         q->flags = ring->flags;
-        atomic_init(&q->poll_fd, -1);
         atomic_init(&q->put_spin.budget, FIRST_SPIN);
         atomic_init(&q->get_spin.budget, FIRST_SPIN);
         return q;
@@ -124,9 +123,7 @@ crew_queue *crew_queue_free(crew_queue *q)
 {
         if (!q || atomic_fetch_sub(&q->references, 1) > 1)
                 return NULL;
-        /* In a forked child that made none of its own this closes the child's copy of the parent's
-         * descriptor, which is just as well. */
-        (void)crew__close(atomic_load(&q->poll_fd));
+        crew__queue_descriptor_free(q);
         (void)crew__segment_unref(q->segment);
         free(q);
         return NULL;
@@ -217,6 +214,7 @@ int crew__queue_broken(crew_queue *q, const char *why)
 
 int crew_queue_close(crew_queue *q)
 {
+        crew__patience patience = crew__patience_of(CLOSE_PATIENCE);
         crew__hold hold;
         bool locked;
         int r = crew__queue_enter(q);
@@ -227,8 +225,7 @@ int crew_queue_close(crew_queue *q)
          * flag. Without it (declared single, or a stopped holder) a put at the same moment may land
          * behind the last get. */
         locked = !(q->flags & CREW_QUEUE_SINGLE_PRODUCER) &&
-                 crew__lock_acquire(&q->ring->producers.lock, &hold,
-                         crew_clock() + CLOSE_PATIENCE) >= 0;
+                 crew__lock_acquire(&q->ring->producers.lock, &hold, &patience) >= 0;
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_CLOSED);
         if (locked)
                 crew__lock_release(&q->ring->producers.lock, &hold);
@@ -267,18 +264,12 @@ bool crew_queue_empty(crew_queue *q)
         return crew_queue_count(q) == 0;
 }
 
-static bool has_room(crew_queue *q, uint64_t tail, uint64_t head, size_t size)
-{
-        return (!q->max_messages || crew__index_messages(tail, head) < q->max_messages) &&
-               crew__index_bytes(tail, head) + crew__record_bytes(size) <= q->ring_bytes;
-}
-
 bool crew_queue_full(crew_queue *q)
 {
         uint64_t tail, head;
 
         snapshot(q, &tail, &head);
-        return !has_room(q, tail, head, q->message_size);
+        return !crew__queue_room(q, tail, head, crew__record_bytes(q->message_size));
 }
 
 bool crew__queue_ready(crew_queue *q, enum crew__queue_side side, size_t size)
@@ -290,5 +281,6 @@ bool crew__queue_ready(crew_queue *q, enum crew__queue_side side, size_t size)
         snapshot(q, &tail, &head);
         if (!crew__index_valid(tail, head, q->ring_bytes))
                 return true;
-        return side == CREW__QUEUE_GET ? tail != head : has_room(q, tail, head, size);
+        return side == CREW__QUEUE_GET ? tail != head :
+                                        crew__queue_room(q, tail, head, crew__record_bytes(size));
 }

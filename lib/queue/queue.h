@@ -38,8 +38,7 @@ struct crew_queue {
         _Atomic uint64_t generation; /* the process that last announced itself, see adopt */
         crew__spin put_spin, get_spin;
         crew__window reserved, peeked;
-        _Atomic int poll_fd; /* of crew_queue_fd in process `poll_generation`, or -1 */
-        _Atomic uint64_t poll_generation;
+        struct crew__descriptor *_Atomic descriptor; /* of crew_queue_fd, or NULL */
 };
 
 enum crew__queue_side { CREW__QUEUE_GET, CREW__QUEUE_PUT };
@@ -74,6 +73,14 @@ int crew__queue_broken(crew_queue *q, const char *why);
 
 crew_queue *crew__queue_ref(crew_queue *q);
 
+/* Do `record` more bytes fit behind `tail`? No for a pair that no correct peer wrote. */
+static inline bool crew__queue_room(
+        const crew_queue *q, uint64_t tail, uint64_t head, uint64_t record)
+{
+        return crew__index_bytes(tail, head) + record <= q->ring_bytes &&
+               (!q->max_messages || crew__index_messages(tail, head) < q->max_messages);
+}
+
 /* What a sleeper on that side sleeps on. */
 static inline crew__events *crew__queue_events(crew_queue *q, enum crew__queue_side side)
 {
@@ -96,5 +103,6 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
 
 /* Re-arms crew_queue_fd before a get answers -EAGAIN; true if a message came meanwhile. */
 bool crew__queue_rearm(crew_queue *q);
+void crew__queue_descriptor_free(crew_queue *q);
 
 #endif
