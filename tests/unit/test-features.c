@@ -289,6 +289,7 @@ TEST(inherit, "a forked child keeps the answers", "[unit][features]")
 
 TEST(short_of, "a feature that fell short counts as missing from then on", "[unit][features]")
 {
+        forget();
         ask_all();
         if (!crew__has(CREW__URING_FUTEX) || !crew__has(CREW__CLOSE_RANGE))
                 SKIP("io_uring or close_range are not here to be lost");
