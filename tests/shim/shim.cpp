@@ -24,6 +24,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <ostream>
+#include <streambuf>
 #include <string>
 #include <vector>
 
@@ -49,15 +51,52 @@ const test_case *current()
         std::abort();
 }
 
+/*
+ * Some reporters point the C++ streams at buffers of Catch2's own, which are gone by the time that
+ * a case exits and flushes them. While a case runs, the streams are the program's.
+ */
+class own_streams
+{
+        struct redirection {
+                std::ostream *stream;
+                std::streambuf *own;
+                std::streambuf *found;
+        };
+        static redirection redirections[3];
+
+public:
+        own_streams()
+        {
+                for (redirection &r : redirections) {
+                        r.stream->flush();
+                        r.found = r.stream->rdbuf(r.own);
+                        r.stream->flush();
+                }
+        }
+        ~own_streams()
+        {
+                for (redirection &r : redirections)
+                        r.stream->rdbuf(r.found);
+        }
+};
+
+own_streams::redirection own_streams::redirections[3] = {
+        { &std::cout, std::cout.rdbuf(), nullptr },
+        { &std::cerr, std::cerr.rdbuf(), nullptr },
+        { &std::clog, std::clog.rdbuf(), nullptr },
+};
+
 /* Catch2 calls a function without arguments; which case it is, it knows itself. */
 void run_current()
 {
         const test_case *c = current();
         char *words = nullptr;
+        test_verdict verdict;
+        {
+                const own_streams streams;
 
-        std::cout.flush();
-        std::cerr.flush();
-        const test_verdict verdict = isolate_run(c, &words);
+                verdict = isolate_run(c, &words);
+        }
         outcomes.push_back({ c, verdict, words });
         std::free(words);
         if (verdict == TEST_FAILED)
