@@ -94,6 +94,22 @@ static void list_mappings(struct inventory *into)
         (void)fclose(maps);
 }
 
+#if defined(__SANITIZE_THREAD__)
+#define OTHERS_START_THREADS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define OTHERS_START_THREADS 1
+#endif
+#endif
+#ifndef OTHERS_START_THREADS
+#define OTHERS_START_THREADS 0
+#endif
+
+bool inventory_has_threads(void)
+{
+        return !OTHERS_START_THREADS;
+}
+
 static void list_threads(struct inventory *into)
 {
         DIR *dir = opendir("/proc/self/task");
@@ -159,7 +175,8 @@ void inventory_take(struct inventory *into)
         *into = (struct inventory){ 0 };
         list_descriptors(into);
         list_mappings(into);
-        list_threads(into);
+        if (inventory_has_threads())
+                list_threads(into);
         list_children(into);
 }
 
