@@ -165,8 +165,7 @@ static void list_children(struct inventory *into)
                 char path[64], name[64];
 
                 (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)children[i]);
-                add(into, TEST_CHILDREN, "%d %s", (int)children[i],
-                        slurp(name, sizeof name, path));
+                add(into, TEST_CHILDREN, "%d %s", (int)children[i], slurp(name, sizeof name, path));
         }
 }
 
@@ -200,7 +199,8 @@ static bool has(const struct inventory *in, int what, const char *entry)
 }
 
 /* How many entries of @a are not in @b; each is noted in the report if @verdict is given. */
-static int missing(const struct inventory *a, const struct inventory *b, int what, const char *verdict)
+static int missing(
+        const struct inventory *a, const struct inventory *b, int what, const char *verdict)
 {
         int n = 0;
 

@@ -121,7 +121,6 @@ TEST_NORETURN static void be_the_case(const struct test_case *c, const sigset_t 
 
         (void)setpgid(0, 0);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
         restore_signals(mask);
         if (null >= 0) {
                 (void)dup2(null, STDIN_FILENO);
@@ -216,7 +215,7 @@ static void judge_status(int status)
                 test_fail("crash: killed by signal %d (%s)", WTERMSIG(status),
                         strsignal(WTERMSIG(status)));
         else if (!atomic_load(&r->finished) && !atomic_load(&r->skipped) &&
-                !atomic_load(&r->failures))
+                 !atomic_load(&r->failures))
                 test_fail("exit: the case ended itself with status %d", WEXITSTATUS(status));
         else if (WEXITSTATUS(status) && !atomic_load(&r->failures))
                 test_fail("exit: status %d after the body returned (a sanitizer's verdict?)",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Proves that the runner sees what it claims to see: each case here runs another one that must fail. */
+/* Proves that the runner sees what it claims to see: each case here runs another one that must
+ * fail. */
 
 #include "check.h"
 #include "inventory.h"
