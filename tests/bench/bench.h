@@ -146,6 +146,7 @@ struct bench_shared {
                 _Alignas(128) uint64_t count;
                 uint64_t errors;
                 int64_t start, end;
+                double value;
                 char why[BENCH_WHY];
         } member[BENCH_MAX_MEMBERS];
 };
