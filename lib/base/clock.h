@@ -32,6 +32,27 @@ static inline int crew__expired(int64_t deadline)
         return deadline == 0 ? -EAGAIN : -ETIMEDOUT;
 }
 
+/*
+ * A timeout on its way to becoming a deadline: the clock is read only once there is something to
+ * wait for.
+ */
+typedef struct crew__patience {
+        int64_t timeout;
+        int64_t deadline; /* -1 until asked for */
+} crew__patience;
+
+static inline crew__patience crew__patience_of(int64_t timeout)
+{
+        return (crew__patience){ .timeout = timeout, .deadline = -1 };
+}
+
+static inline int64_t crew__patience_end(crew__patience *patience)
+{
+        if (patience->deadline < 0)
+                patience->deadline = crew__deadline(patience->timeout);
+        return patience->deadline;
+}
+
 static inline struct timespec crew__timespec(int64_t ns)
 {
         return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/generation.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { RESETTING = 1, FIRST = 2, MAX_RESETS = 8 };
+
+_Atomic uint64_t *crew__generation_page;
+
+/* Ordinary memory, so a child continues from its parent's number: no handle made before the fork
+ * can carry the child's. */
+static _Atomic uint64_t last = FIRST - 1;
+static void (*_Atomic resets[MAX_RESETS])(void);
+
+/* Without a page the kernel wipes, the pid tells: a fork is seen at the next slow call, and the page
+ * is kept at 0 so that every call is slow. */
+static bool wiping = true;
+static _Atomic uint64_t counted;
+static _Atomic pid_t counted_for;
+
+static _Atomic uint64_t *make_page(void)
+{
+        size_t size = (size_t)sysconf(_SC_PAGESIZE);
+        _Atomic uint64_t *expected = NULL, *page;
+
+        page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED)
+                return NULL;
+        if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+                __atomic_store_n(&wiping, false, __ATOMIC_RELAXED);
+        }
+        if (!__atomic_compare_exchange_n(&crew__generation_page, &expected, page, false,
+                    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+                (void)munmap(page, size);
+                return expected;
+        }
+        return page;
+}
+
+static void run_resets(void)
+{
+        for (size_t i = 0; i < MAX_RESETS; i++) {
+                void (*reset)(void) = atomic_load(&resets[i]);
+
+                if (reset)
+                        reset();
+        }
+}
+
+/* The fallback: one getpid() a call. */
+static uint64_t by_pid(void)
+{
+        pid_t self = getpid(), seen = atomic_load(&counted_for);
+
+        if (seen != self && atomic_compare_exchange_strong(&counted_for, &seen, self)) {
+                if (seen)
+                        run_resets();
+                atomic_store(&counted, atomic_fetch_add(&last, 1) + 1);
+        }
+        return atomic_load(&counted);
+}
+
+uint64_t crew__generation_slow(void)
+{
+        _Atomic uint64_t *page = __atomic_load_n(&crew__generation_page, __ATOMIC_ACQUIRE);
+        uint64_t seen = 0;
+
+        if (!page)
+                page = make_page();
+        if (!page || !__atomic_load_n(&wiping, __ATOMIC_RELAXED))
+                return by_pid();
+        while (!atomic_compare_exchange_strong(page, &seen, RESETTING)) {
+                if (seen > RESETTING)
+                        return seen;
+                sched_yield();
+                seen = 0;
+        }
+        if (atomic_load(&last) >= FIRST)
+                run_resets();
+        seen = atomic_fetch_add(&last, 1) + 1;
+        atomic_store_explicit(page, seen, memory_order_release);
+        return seen;
+}
+
+void crew__on_fork(void (*reset)(void))
+{
+        for (size_t i = 0; i < MAX_RESETS; i++) {
+                void (*free_slot)(void) = NULL;
+
+                if (atomic_compare_exchange_strong(&resets[i], &free_slot, reset) ||
+                        free_slot == reset)
+                        return;
+        }
+        __builtin_trap();
+}

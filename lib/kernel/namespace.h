@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_KERNEL_NAMESPACE_H
+#define CREW_KERNEL_NAMESPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The inode of this process's pid namespace; 0 where /proc does not tell. Cached per process. */
+uint64_t crew__pid_namespace(void);
+
+/*
+ * Is `inode` this process's pid namespace? Where it cannot be read (no /proc in a sandbox) the
+ * answer is yes unless the parent lies outside, which getppid() shows as 0.
+ */
+bool crew__pid_namespace_is(uint64_t inode);
+
+#endif

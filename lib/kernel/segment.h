@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_KERNEL_SEGMENT_H
+#define CREW_KERNEL_SEGMENT_H
+
+/*
+ * Shared memory without a name: a memfd sealed against shrinking, growing and further sealing,
+ * mapped, and listed in the registry of this process. A forked child inherits mapping, descriptors
+ * and registry; a worker uses the registry to unmap what it was not granted.
+ *
+ * Layout: `head` bytes, then optionally `ring` bytes that are mapped twice in a row, so that
+ * whatever starts in the ring is contiguous. Both are multiples of the page size.
+ */
+
+#include <crew/error.h>
+#include <stdatomic.h>
+
+enum { CREW__SEGMENT_EVENTS = 2 };
+
+typedef struct crew__segment {
+        struct crew__segment *_Atomic next; /* in the registry; changed under its lock */
+        _Atomic unsigned references;
+        crew_ref ref;     /* random */
+        void *address;    /* of the head */
+        size_t head;      /* bytes */
+        size_t ring;      /* bytes in the file; twice as many are mapped behind the head */
+        int fd;           /* the memfd */
+        int events[CREW__SEGMENT_EVENTS]; /* eventfds that travel with it, or -1 */
+} crew__segment;
+
+size_t crew__page_size(void);
+size_t crew__page_round(size_t bytes);
+
+/*
+ * Makes a zeroed segment of crew__page_round(head) + crew__page_round(ring) bytes with `n_events`
+ * eventfds. Inspectors see the memfd as "crew:KIND:NAME" (name may be NULL).
+ * One reference, owned by the caller. -EMFILE, -ENFILE, -ENOMEM, -EINVAL (too large).
+ */
+int crew__segment_new(crew__segment **segment, const char *kind, const char *name, size_t head,
+        size_t ring, unsigned n_events);
+
+/* The segment of that name in this process's registry, with a reference of the caller's; -ENOENT. */
+int crew__segment_find(crew__segment **segment, crew_ref ref);
+
+crew__segment *crew__segment_ref(crew__segment *segment);
+
+/* Drops a reference; the last one unmaps and closes. NULL is fine; always returns NULL. */
+crew__segment *crew__segment_unref(crew__segment *segment);
+
+/* Calls `visit` for each registered segment under the registry's lock, until it returns non-zero. */
+int crew__segment_each(int (*visit)(crew__segment *segment, void *data), void *data);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_QUEUE_QUEUE_H
+#define CREW_QUEUE_QUEUE_H
+
+/*
+ * The handle behind crew_queue, and what the waiter needs of it.
+ *
+ * The handle is process-local memory; everything it takes from the shared header at attach (the
+ * geometry) it keeps a copy of, and never reads again.
+ */
+
+#include "kernel/segment.h"
+#include "queue/ring.h"
+
+#include <crew/queue.h>
+
+/* How long this handle's sleepers on one side spin first; see spin.c. */
+typedef struct crew__spin {
+        _Atomic uint32_t budget; /* ns */
+        _Atomic uint32_t waits;
+} crew__spin;
+
+/* One open reserve or peek. */
+typedef struct crew__window {
+        bool open;
+        uint64_t size;
+} crew__window;
+
+struct crew_queue {
+        _Atomic unsigned references;
+        crew__segment *segment;
+        crew__ring *ring;
+        char *data;
+        uint64_t ring_bytes;
+        uint64_t message_size;
+        uint32_t max_messages;
+        uint32_t flags;
+        _Atomic uint64_t generation; /* the process that last announced itself, see adopt */
+        crew__spin put_spin, get_spin;
+        crew__window reserved, peeked;
+        struct crew__descriptor *_Atomic descriptor; /* of crew_queue_fd, or NULL */
+};
+
+enum crew__queue_side { CREW__QUEUE_GET, CREW__QUEUE_PUT };
+
+int crew__queue_adopt(crew_queue *q);
+
+/*
+ * First thing in every operation. A process that did not make the handle announces itself once, so
+ * that sleepers know that the queue is shared. -EXDEV, -ENOTRECOVERABLE.
+ */
+static inline int crew__queue_enter(crew_queue *q)
+{
+        if (__builtin_expect(atomic_load_explicit(&q->generation, memory_order_relaxed) ==
+                                     crew__generation(),
+                    1))
+                return 0;
+        return crew__queue_adopt(q);
+}
+
+static inline uint32_t crew__queue_state(const crew_queue *q)
+{
+        return atomic_load_explicit(&q->ring->state, memory_order_acquire);
+}
+
+static inline bool crew__queue_sliced(const crew_queue *q)
+{
+        return crew__queue_state(q) & CREW__STATE_SHARING;
+}
+
+/* Marks the queue unusable for everybody and says why; returns -ENOTRECOVERABLE. */
+int crew__queue_broken(crew_queue *q, const char *why);
+
+crew_queue *crew__queue_ref(crew_queue *q);
+
+/* Do `record` more bytes fit behind `tail`? No for a pair that no correct peer wrote. */
+static inline bool crew__queue_room(
+        const crew_queue *q, uint64_t tail, uint64_t head, uint64_t record)
+{
+        return crew__index_bytes(tail, head) + record <= q->ring_bytes &&
+               (!q->max_messages || crew__index_messages(tail, head) < q->max_messages);
+}
+
+/* What a sleeper on that side sleeps on. */
+static inline crew__events *crew__queue_events(crew_queue *q, enum crew__queue_side side)
+{
+        return side == CREW__QUEUE_GET ? &q->ring->readable : &q->ring->writable;
+}
+
+static inline int crew__queue_eventfd(const crew_queue *q, enum crew__queue_side side)
+{
+        return q->segment->events[side];
+}
+
+/*
+ * Is a try worth it: a message is there (or room for `size` bytes), or the queue is closed or
+ * broken, so that a try answers with that. Takes no lock; may be wrong a moment later.
+ */
+bool crew__queue_ready(crew_queue *q, enum crew__queue_side side, size_t size);
+
+/* Spins, then sleeps until crew__queue_ready may hold. 0: look again; -EAGAIN, -ETIMEDOUT, -EINTR. */
+int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline);
+
+/* Re-arms crew_queue_fd before a get answers -EAGAIN; true if a message came meanwhile. */
+bool crew__queue_rearm(crew_queue *q);
+void crew__queue_descriptor_free(crew_queue *q);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Waiting on one side of a queue: a spin within a bound that adapts, then sleep.
+ *
+ * A wake across CPUs costs tens of microseconds and a spin that succeeds a tenth of one; but spinning
+ * for a partner that needs this very CPU costs its whole time slice. Nothing says beforehand which
+ * it is, so each handle keeps a budget per side: a spin that paid off raises it, one that did not
+ * lowers it, down to nothing. Every so often a full spin is tried nevertheless, longer than a wake
+ * takes, so that two partners who put each other to sleep find back.
+ */
+
+#include "queue/queue.h"
+
+#include "base/fail.h"
+#include "kernel/relax.h"
+
+enum {
+        MAX_BUDGET = 50000,  /* ns; about two wakes */
+        MIN_BUDGET = 500,    /* below this a look at the clock costs more than the spin */
+        PROBE_EVERY = 128,   /* waits */
+        MAX_PAUSES = 64,     /* between two looks: lets the partner run ahead */
+};
+
+static uint32_t budget_for(crew__spin *spin)
+{
+        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+        uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
+
+        if (waits % PROBE_EVERY == PROBE_EVERY - 1)
+                return MAX_BUDGET;
+        return budget < MIN_BUDGET ? 0 : budget;
+}
+
+static void learn(crew__spin *spin, bool paid)
+{
+        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+
+        if (paid)
+                budget = budget * 2 + MIN_BUDGET < MAX_BUDGET ? budget * 2 + MIN_BUDGET
+                                                              : MAX_BUDGET;
+        else
+                budget -= budget / 4 + (budget ? 1 : 0);
+        atomic_store_explicit(&spin->budget, budget, memory_order_relaxed);
+}
+
+static bool spin_until_ready(
+        crew_queue *q, enum crew__queue_side side, size_t size, uint32_t budget)
+{
+        int64_t end = crew_clock() + budget;
+        unsigned pauses = 1;
+
+        do {
+                for (int looks = 0; looks < 8; looks++) {
+                        crew__relax_for(pauses);
+                        if (crew__queue_ready(q, side, size))
+                                return true;
+                        if (pauses < MAX_PAUSES)
+                                pauses *= 2;
+                }
+        } while (crew_clock() < end);
+        return false;
+}
+
+int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline)
+{
+        crew__events *events = crew__queue_events(q, side);
+        crew__spin *spin = side == CREW__QUEUE_GET ? &q->get_spin : &q->put_spin;
+        uint32_t budget = budget_for(spin), value;
+
+        if (budget) {
+                bool paid = spin_until_ready(q, side, size, budget);
+
+                learn(spin, paid);
+                if (paid)
+                        return 0;
+        }
+        value = crew__events_prepare(events);
+        if (crew__queue_ready(q, side, size))
+                return 0;
+        return crew__events_sleep(events, value, deadline, crew__queue_sliced(q));
+}

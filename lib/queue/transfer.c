@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Putting and getting: lock the side, move what fits, commit with one store, unlock, notify.
+ *
+ * A death before the commit leaves the index as it was, so nothing happened; a death after it
+ * leaves a whole message (or its absence). Records that were written but not committed are
+ * overwritten by the next put.
+ */
+
+#include "queue/queue.h"
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+
+/* Could this message ever be put? 0 or why not. */
+static inline int acceptable(const crew_queue *q, size_t size)
+{
+        if (__builtin_expect(size > q->ring_bytes - CREW__RECORD_HEADER, 0))
+                return -EMSGSIZE;
+        if (__builtin_expect(q->message_size && size != q->message_size, 0))
+                return -EBADMSG;
+        return 0;
+}
+
+static int refuse(const crew_queue *q, size_t size, int why)
+{
+        if (why == -EMSGSIZE)
+                return crew__fail(EMSGSIZE,
+                        "queue %.63s: a message of %zu bytes, and its ring takes at most %llu; "
+                        "make the queue with more bytes",
+                        q->ring->name, size,
+                        (unsigned long long)(q->ring_bytes - CREW__RECORD_HEADER));
+        return crew__fail(EBADMSG, "queue %.63s: a message of %zu bytes, and all have %llu",
+                q->ring->name, size, (unsigned long long)q->message_size);
+}
+
+/* -EPIPE or -ENOTRECOVERABLE if the state says so. */
+static inline int check_state(const crew_queue *q, uint32_t forbidden)
+{
+        uint32_t state = crew__queue_state(q) & (forbidden | CREW__STATE_BROKEN);
+
+        if (__builtin_expect(state == 0, 1))
+                return 0;
+        if (state & CREW__STATE_BROKEN)
+                return crew__fail_quick(ENOTRECOVERABLE,
+                        "the queue is unusable: its shared memory held values that no correct peer "
+                        "writes");
+        return crew__fail_quick(EPIPE, "the queue is closed");
+}
+
+static inline int side_lock(const crew_queue *q, crew__ring_side *side, uint32_t single,
+        crew__hold *hold, crew__patience *patience)
+{
+        if (q->flags & single)
+                return 0;
+        return crew__lock_acquire(&side->lock, hold, patience);
+}
+
+static inline void side_unlock(
+        const crew_queue *q, crew__ring_side *side, uint32_t single, crew__hold *hold)
+{
+        if (!(q->flags & single))
+                crew__lock_release(&side->lock, hold);
+}
+
+/* With the producers' side held: how many of the messages went in; -EAGAIN if not even the first. */
+static inline int put_inside(crew_queue *q, const struct iovec *messages, unsigned n)
+{
+        crew__ring_side *side = &q->ring->producers;
+        uint64_t tail = atomic_load_explicit(&q->ring->tail, memory_order_relaxed), at = tail;
+        uint64_t head = atomic_load_explicit(&side->other, memory_order_relaxed);
+        unsigned done = 0;
+
+        for (; done < n && acceptable(q, messages[done].iov_len) == 0; done++) {
+                size_t size = messages[done].iov_len;
+                uint64_t need = crew__record_bytes(size);
+                char *record;
+
+                if (!crew__queue_room(q, at, head, need)) {
+                        /* Acquire pairs with the release of the head in a get: the bytes that it
+                         * frees have been read. */
+                        head = atomic_load_explicit(&q->ring->head, memory_order_acquire);
+                        if (!crew__index_valid(tail, head, q->ring_bytes))
+                                return crew__queue_broken(q, "its indices contradict each other");
+                        atomic_store_explicit(&side->other, head, memory_order_relaxed);
+                        if (!crew__queue_room(q, at, head, need))
+                                break;
+                }
+                record = crew__record_at(q->data, at, q->ring_bytes);
+                *(uint64_t *)(void *)record = size;
+                if (size)
+                        memcpy(record + CREW__RECORD_HEADER, messages[done].iov_base, size);
+                at = crew__index_add(at, need, 1);
+        }
+        if (__builtin_expect(done == 0, 0))
+                return -EAGAIN;
+        /* The commit. Release: a get that sees this tail sees the records. */
+        atomic_store_explicit(&q->ring->tail, at, memory_order_release);
+        return (int)done;
+}
+
+static int put_once(
+        crew_queue *q, const struct iovec *messages, unsigned n, crew__patience *patience)
+{
+        crew__hold hold;
+        int r;
+
+        r = check_state(q, CREW__STATE_CLOSED);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        r = side_lock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold, patience);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        /* Again inside: close sets the flag under this lock. An owner that died inside leaves
+         * nothing to repair, so OWNER_DIED is as good as 0. */
+        r = check_state(q, CREW__STATE_CLOSED);
+        if (__builtin_expect(r == 0, 1))
+                r = put_inside(q, messages, n);
+        side_unlock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold);
+        if (__builtin_expect(r > 0, 1))
+                crew__events_notify(
+                        &q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
+        return r;
+}
+
+static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int64_t timeout)
+{
+        crew__patience patience = crew__patience_of(timeout);
+        int r;
+
+        r = crew__queue_enter(q);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        r = acceptable(q, messages[0].iov_len);
+        if (__builtin_expect(r < 0, 0))
+                return refuse(q, messages[0].iov_len, r);
+        for (;;) {
+                r = put_once(q, messages, n, &patience);
+                if (__builtin_expect(r != -EAGAIN, 1))
+                        return r;
+                if (timeout <= 0)
+                        return crew__fail_quick(EAGAIN, "the queue is full");
+                r = crew__queue_pause(q, CREW__QUEUE_PUT, messages[0].iov_len,
+                        crew__patience_end(&patience));
+                if (r == -ETIMEDOUT)
+                        return crew__fail_quick(
+                                ETIMEDOUT, "the queue stayed full until the timeout");
+                if (r < 0)
+                        return r;
+        }
+}
+
+int crew_queue_put(crew_queue *q, const void *data, size_t size, int64_t timeout)
+{
+        struct iovec one = { .iov_base = (void *)(uintptr_t)data, .iov_len = size };
+        int r = put_all(q, &one, 1, timeout);
+
+        return r < 0 ? r : 0;
+}
+
+int crew_queue_put_many(
+        crew_queue *q, const struct iovec *messages, unsigned n, int64_t timeout)
+{
+        if (n == 0 || !messages)
+                return crew__fail(EINVAL, "queue %.63s: put_many of no messages", q->ring->name);
+        return put_all(q, messages, n < INT_MAX ? n : INT_MAX, timeout);
+}
+
+/* Where a get puts what it takes. */
+typedef struct taking {
+        char *buf;
+        size_t cap;
+        struct iovec *messages; /* of the batch, or NULL */
+        unsigned max;
+        bool exact;   /* only a message of `cap` bytes */
+        size_t size;  /* of the first message: taken, or too big to be */
+} taking;
+
+/* Looks at the record at `at`, which lies before `tail`; its size, or -ENOTRECOVERABLE. */
+static inline int64_t record_size(crew_queue *q, uint64_t at, uint64_t tail)
+{
+        uint64_t size = *(volatile uint64_t *)(void *)crew__record_at(q->data, at, q->ring_bytes);
+
+        if (__builtin_expect(size > q->ring_bytes - CREW__RECORD_HEADER ||
+                                     crew__record_bytes(size) > crew__index_bytes(tail, at),
+                    0))
+                return crew__queue_broken(q, "a record claims more bytes than were put");
+        return (int64_t)size;
+}
+
+/* The tail as far as it is known to this side; reread only when the ring looks empty. */
+static inline int known_tail(crew_queue *q, uint64_t head, uint64_t *tail)
+{
+        crew__ring_side *side = &q->ring->consumers;
+
+        *tail = atomic_load_explicit(&side->other, memory_order_relaxed);
+        if (*tail != head && crew__index_valid(*tail, head, q->ring_bytes))
+                return 0;
+        /* Acquire pairs with the commit in put_inside: the records behind it are whole. */
+        *tail = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
+        if (*tail == head)
+                return -EAGAIN;
+        if (!crew__index_valid(*tail, head, q->ring_bytes))
+                return crew__queue_broken(q, "its indices contradict each other");
+        atomic_store_explicit(&side->other, *tail, memory_order_relaxed);
+        return 0;
+}
+
+/* With the consumers' side held: how many were taken; -EAGAIN, -EMSGSIZE, -EBADMSG. */
+static inline int get_inside(crew_queue *q, taking *t)
+{
+        uint64_t head = atomic_load_explicit(&q->ring->head, memory_order_relaxed), at = head, tail;
+        size_t used = 0;
+        unsigned done = 0;
+        int r;
+
+        r = known_tail(q, head, &tail);
+        if (r < 0)
+                return r;
+        for (; done < t->max && at != tail; done++) {
+                int64_t size = record_size(q, at, tail);
+
+                if (__builtin_expect(size < 0, 0))
+                        return (int)size;
+                if (done == 0)
+                        t->size = (size_t)size;
+                if (__builtin_expect(t->exact && (size_t)size != t->cap, 0))
+                        return -EBADMSG;
+                if (__builtin_expect(used > t->cap || (size_t)size > t->cap - used, 0))
+                        break;
+                if (size)
+                        memcpy(t->buf + used,
+                                crew__record_at(q->data, at, q->ring_bytes) + CREW__RECORD_HEADER,
+                                (size_t)size);
+                if (t->messages)
+                        t->messages[done] = (struct iovec){ t->buf + used, (size_t)size };
+                used += ((size_t)size + 7) & ~(size_t)7;
+                at = crew__index_add(at, crew__record_bytes((uint64_t)size), 1);
+        }
+        if (__builtin_expect(done == 0, 0))
+                return -EMSGSIZE;
+        /* The commit. Release: a put that sees this head may overwrite, for the copies are made. */
+        atomic_store_explicit(&q->ring->head, at, memory_order_release);
+        return (int)done;
+}
+
+static int get_once(crew_queue *q, taking *t, crew__patience *patience)
+{
+        uint32_t state;
+        crew__hold hold;
+        int r;
+
+        r = check_state(q, 0);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        /* Before the look at the ring: what was put before the close is then seen by the look. */
+        state = crew__queue_state(q);
+        r = side_lock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold, patience);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        r = get_inside(q, t);
+        side_unlock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold);
+        if (__builtin_expect(r > 0, 1))
+                crew__events_notify(
+                        &q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
+        else if (r == -EAGAIN && state & CREW__STATE_CLOSED)
+                return crew__fail_quick(EPIPE, "the queue is closed and drained");
+        return r;
+}
+
+static int wrong_size(const crew_queue *q, const taking *t, int why)
+{
+        if (why == -EMSGSIZE)
+                return crew__fail(EMSGSIZE,
+                        "queue %.63s: the next message has %zu bytes and the buffer %zu; it stays "
+                        "queued",
+                        q->ring->name, t->size, t->cap);
+        return crew__fail(EBADMSG,
+                "queue %.63s: the next message has %zu bytes, not %zu; it stays queued",
+                q->ring->name, t->size, t->cap);
+}
+
+static int get_all(crew_queue *q, taking *t, int64_t timeout)
+{
+        crew__patience patience = crew__patience_of(timeout);
+        int r;
+
+        r = crew__queue_enter(q);
+        if (__builtin_expect(r < 0, 0))
+                return r;
+        for (;;) {
+                r = get_once(q, t, &patience);
+                if (__builtin_expect(r > 0, 1))
+                        return r;
+                if (r == -EMSGSIZE || r == -EBADMSG)
+                        return wrong_size(q, t, r);
+                if (r != -EAGAIN)
+                        return r;
+                if (timeout <= 0) {
+                        if (crew__queue_rearm(q))
+                                continue;
+                        return crew__fail_quick(EAGAIN, "the queue is empty");
+                }
+                r = crew__queue_pause(q, CREW__QUEUE_GET, 0, crew__patience_end(&patience));
+                if (r == -ETIMEDOUT)
+                        return crew__fail_quick(
+                                ETIMEDOUT, "the queue stayed empty until the timeout");
+                if (r < 0)
+                        return r;
+        }
+}
+
+ssize_t crew_queue_get(crew_queue *q, void *buf, size_t cap, int64_t timeout)
+{
+        taking t = { .buf = buf, .cap = cap, .max = 1 };
+        int r = get_all(q, &t, timeout);
+
+        return r < 0 ? r : (ssize_t)t.size;
+}
+
+int crew_queue_get_exact(crew_queue *q, void *buf, size_t size, int64_t timeout)
+{
+        taking t = { .buf = buf, .cap = size, .max = 1, .exact = true };
+        int r = get_all(q, &t, timeout);
+
+        return r < 0 ? r : 0;
+}
+
+ssize_t crew_queue_get_alloc(crew_queue *q, void **buf, size_t *cap, int64_t timeout)
+{
+        int64_t deadline = crew__deadline(timeout);
+
+        if (!buf || !cap)
+                return crew__fail(EINVAL, "queue %.63s: get_alloc needs buf and cap", q->ring->name);
+        for (;;) {
+                taking t = { .buf = *buf, .cap = *buf ? *cap : 0, .max = 1 };
+                int r = get_all(q, &t, deadline ? crew_until(deadline) : CREW_NOW);
+                void *grown;
+
+                if (r > 0)
+                        return (ssize_t)t.size;
+                /* Another consumer may take it before we come back with room; then go on waiting
+                 * for the rest of the time. */
+                if (r != -EMSGSIZE)
+                        return r == -EAGAIN ? crew__expired(deadline) : r;
+                grown = realloc(*buf, t.size);
+                if (!grown)
+                        return crew__fail(ENOMEM,
+                                "queue %.63s: no memory for a message of %zu bytes; it stays queued",
+                                q->ring->name, t.size);
+                *buf = grown;
+                *cap = t.size;
+        }
+}
+
+int crew_queue_get_many(crew_queue *q, void *buf, size_t cap, struct iovec *messages, unsigned max,
+        int64_t timeout)
+{
+        taking t = { .buf = buf, .cap = cap, .messages = messages, .max = max };
+
+        if (max == 0 || !messages || (uintptr_t)buf % 8)
+                return crew__fail(EINVAL,
+                        "queue %.63s: get_many needs room for a message and an 8-aligned buffer",
+                        q->ring->name);
+        if (t.max > INT_MAX)
+                t.max = INT_MAX;
+        return get_all(q, &t, timeout);
+}
