@@ -281,7 +281,7 @@ static void print_ratio(const struct bench *b, const struct bench_target *t)
                 print_bound(t);
                 printf(" | %s |\n", v.word);
         }
-        if (any)
+        if (any || b->only)
                 return;
         printf("| %s | %s | %s%s | – | – | 0 | ", t->cell, t->row,
                 t->peers[0] ? t->peers[0] : "itself", t->peers[0] && t->peers[1] ? ", …" : "");
@@ -340,6 +340,36 @@ static void json_ratio(const struct bench *b, const struct bench_target *t, cons
         }
 }
 
+static void json_string(const char *text)
+{
+        putchar('"');
+        for (; *text; text++) {
+                if (*text == '"' || *text == '\\')
+                        putchar('\\');
+                putchar((unsigned char)*text < ' ' ? ' ' : *text);
+        }
+        putchar('"');
+}
+
+static void json_failures(const struct bench *b)
+{
+        const char *comma = "";
+
+        for (unsigned c = 0; c < b->n_cells; c++)
+                for (unsigned r = 0; r < b->n_rows; r++) {
+                        unsigned at = c * b->n_rows + r;
+
+                        if (!b->failures[at])
+                                continue;
+                        printf("%s\n    {\"cell\": \"%s\", \"row\": \"%s\", \"runs\": %u, "
+                               "\"last\": ",
+                                comma, b->cells[c].name, b->rows[r].name, b->failures[at]);
+                        json_string(b->failure[at]);
+                        printf("}");
+                        comma = ",";
+                }
+}
+
 void bench_report_json(const struct bench *b)
 {
         const char *comma = "";
@@ -359,5 +389,7 @@ void bench_report_json(const struct bench *b)
         comma = "";
         for (unsigned t = 0; t < b->n_targets; t++)
                 json_ratio(b, &b->targets[t], &comma);
+        printf("\n  ],\n  \"failures\": [");
+        json_failures(b);
         printf("\n  ]\n}\n");
 }
