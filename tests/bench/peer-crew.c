@@ -11,6 +11,21 @@ static int failed(struct queue_run *r, const char *what, int err)
         return -1;
 }
 
+/* Once around the ring, so that its pages are there, as those of the other rings are. */
+static int warm_up(struct queue_run *r, crew_queue *q)
+{
+        static char message[16384];
+        int err;
+
+        while ((err = crew_queue_put(q, message, sizeof message, CREW_NOW)) == 0)
+                ;
+        if (err != -EAGAIN)
+                return failed(r, "crew_queue_put", err);
+        while ((err = crew_queue_get_exact(q, message, sizeof message, CREW_NOW)) == 0)
+                ;
+        return err == -EAGAIN ? 0 : failed(r, "crew_queue_get_exact", err);
+}
+
 static int setup_with(struct queue_run *r, const crew_queue_options *o)
 {
         crew_queue *q;
@@ -18,6 +33,10 @@ static int setup_with(struct queue_run *r, const crew_queue_options *o)
 
         if (err < 0)
                 return failed(r, "crew_queue_new", err);
+        if (warm_up(r, q) < 0) {
+                crew_queue_free(q);
+                return -1;
+        }
         r->state = q;
         return 0;
 }
