@@ -129,6 +129,13 @@ bool peer_await_sleep(pid_t tid, int64_t ns)
         }
 }
 
+bool peer_on_valgrind(void)
+{
+        const char *preload = getenv("LD_PRELOAD");
+
+        return preload && strstr(preload, "vgpreload");
+}
+
 uint64_t peer_random(uint64_t *state)
 {
         *state ^= *state << 13;
