@@ -210,6 +210,18 @@ static inline int known_tail(crew_queue *q, uint64_t head, uint64_t *tail)
         return 0;
 }
 
+/* For a batch that has come to the end of what was known: what is there now? */
+static inline bool longer_tail(crew_queue *q, uint64_t head, uint64_t *tail)
+{
+        uint64_t seen = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
+
+        if (seen == *tail || !crew__index_valid(seen, head, q->ring_bytes))
+                return false;
+        *tail = seen;
+        atomic_store_explicit(&q->ring->consumers.other, seen, memory_order_relaxed);
+        return true;
+}
+
 /* With the consumers' side held: how many were taken; -EAGAIN, -EMSGSIZE, -EBADMSG. */
 static inline int get_inside(crew_queue *q, taking *t)
 {
@@ -221,7 +233,7 @@ static inline int get_inside(crew_queue *q, taking *t)
         r = known_tail(q, head, &tail);
         if (r < 0)
                 return r;
-        for (; done < t->max && at != tail; done++) {
+        for (; done < t->max && (at != tail || longer_tail(q, head, &tail)); done++) {
                 int64_t size = record_size(q, at, tail);
 
                 if (__builtin_expect(size < 0, 0))
