@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+#include "isolate.h"
+
+#include "inventory.h"
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS 1000000LL
+#define DEFAULT_DEADLINE (20000 * MS)
+/* What is being closed when the body returns gets this long to go away. */
+#define SETTLE (200 * MS)
+/* What ends because the case ended (a worker that watches its parent) gets this long to do so. */
+#define FAREWELL (500 * MS)
+/* The runner looks this often whether the case changed its deadline. */
+#define GLANCE (50 * MS)
+#define WARM_UPS 16
+
+static struct test_case *cases, **cases_end = &cases;
+static void (*warm_ups[WARM_UPS])(void);
+static struct sigaction dispositions[_NSIG];
+static stack_t signal_stack;
+
+void test_register(struct test_case *c)
+{
+        *cases_end = c;
+        cases_end = &c->next;
+}
+
+const struct test_case *test_cases(void)
+{
+        return cases;
+}
+
+void test_warm_up(void (*fn)(void))
+{
+        for (int i = 0; i < WARM_UPS; i++) {
+                if (!warm_ups[i]) {
+                        warm_ups[i] = fn;
+                        return;
+                }
+        }
+        abort();
+}
+
+void isolate_prepare(void)
+{
+        for (int s = 1; s < _NSIG; s++)
+                (void)sigaction(s, NULL, &dispositions[s]);
+        (void)sigaltstack(NULL, &signal_stack);
+}
+
+/* Takes back the handlers that Catch2 installs: they would report from inside the case. */
+static void restore_signals(const sigset_t *mask)
+{
+        for (int s = 1; s < _NSIG; s++)
+                (void)sigaction(s, &dispositions[s], NULL);
+        (void)sigaltstack(&signal_stack, NULL);
+        (void)sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+static int64_t now(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &t);
+        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void compare_settled(const struct inventory *before)
+{
+        int64_t until = now() + SETTLE * test_slowness();
+        struct inventory after;
+        int exceeded;
+        bool last;
+
+        do {
+                last = now() >= until;
+                inventory_take(&after);
+                exceeded = inventory_compare(before, &after, last);
+                inventory_free(&after);
+                if (exceeded && !last)
+                        (void)usleep(5000);
+        } while (exceeded && !last);
+}
+
+static void run_body(const struct test_case *c)
+{
+        struct inventory before;
+
+        for (int i = 0; i < WARM_UPS && warm_ups[i]; i++)
+                warm_ups[i]();
+        inventory_take(&before);
+        c->body();
+        if (getpid() != test_report->leader) {
+                test_fail("process %d, forked by the case, returned from its body", (int)getpid());
+                _exit(1);
+        }
+        if (!atomic_load(&test_report->failures))
+                compare_settled(&before);
+        inventory_free(&before);
+        atomic_store(&test_report->finished, true);
+}
+
+/* exit, not _exit: what the library does at exit belongs to the case, and so do leak checkers. */
+TEST_NORETURN static void be_the_case(const struct test_case *c, const sigset_t *mask)
+{
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        (void)setpgid(0, 0);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
+        restore_signals(mask);
+        if (null >= 0) {
+                (void)dup2(null, STDIN_FILENO);
+                (void)close(null);
+        }
+        test_report->leader = getpid();
+        run_body(c);
+        exit(0);
+}
+
+/* Sleeps until a child ended or the time came, whichever is first. SIGCHLD is blocked. */
+static void doze(int64_t until)
+{
+        int64_t left = until - now();
+        struct timespec t = { .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
+        sigset_t chld;
+
+        if (left <= 0)
+                return;
+        (void)sigemptyset(&chld);
+        (void)sigaddset(&chld, SIGCHLD);
+        (void)sigtimedwait(&chld, NULL, &t);
+}
+
+/* Returns whether the case ended by itself, and how; past its deadline it is dumped. */
+static bool await_case(pid_t pid, int *status)
+{
+        for (;;) {
+                int64_t deadline = atomic_load(&test_report->deadline);
+                pid_t got = waitpid(pid, status, WNOHANG);
+
+                if (got == pid)
+                        return true;
+                if (now() >= deadline) {
+                        test_fail("deadline: still running after %.1f s",
+                                (double)(now() - test_report->begun) / 1e9);
+                        inventory_dump(getpid());
+                        return false;
+                }
+                doze(deadline < now() + GLANCE ? deadline : now() + GLANCE);
+        }
+}
+
+/*
+ * Waits for what descends from the case: all of it becomes this process's child, generation by
+ * generation. Returns how many had to be killed.
+ */
+static int sweep(int64_t patience, bool complain)
+{
+        int64_t until = now() + patience;
+        int killed = 0;
+
+        for (;;) {
+                pid_t children[256];
+                size_t n;
+
+                while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
+                        ;
+                n = inventory_children(getpid(), children, 256);
+                if (!n)
+                        return killed;
+                if (now() < until) {
+                        (void)usleep(2000);
+                        continue;
+                }
+                if (complain && !killed)
+                        inventory_dump(getpid());
+                for (size_t i = 0; i < n && i < 256; i++)
+                        killed += kill(children[i], SIGKILL) == 0;
+                (void)usleep(1000);
+        }
+}
+
+static void judge_status(int status)
+{
+        struct test_report *r = test_report;
+
+        if (WIFSIGNALED(status))
+                test_fail("crash: killed by signal %d (%s)", WTERMSIG(status),
+                        strsignal(WTERMSIG(status)));
+        else if (!atomic_load(&r->finished) && !atomic_load(&r->skipped) &&
+                !atomic_load(&r->failures))
+                test_fail("exit: the case ended itself with status %d", WEXITSTATUS(status));
+        else if (WEXITSTATUS(status) && !atomic_load(&r->failures))
+                test_fail("exit: status %d after the body returned (a sanitizer's verdict?)",
+                        WEXITSTATUS(status));
+}
+
+static void run_forked(const struct test_case *c)
+{
+        struct test_report *r = test_report;
+        sigset_t chld, mask;
+        int status = 0, left;
+        bool ended;
+        pid_t pid;
+
+        (void)sigemptyset(&chld);
+        (void)sigaddset(&chld, SIGCHLD);
+        (void)sigprocmask(SIG_BLOCK, &chld, &mask);
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+        pid = fork();
+        if (pid == 0)
+                be_the_case(c, &mask);
+        if (pid < 0) {
+                test_fail("fork: %s", strerror(errno));
+        } else {
+                ended = await_case(pid, &status);
+                if (ended)
+                        judge_status(status);
+                else
+                        (void)kill(-pid, SIGKILL);
+                ended = ended && !atomic_load(&r->failures);
+                left = sweep(ended ? FAREWELL * test_slowness() : 0, ended);
+                if (ended && left > atomic_load(&r->allowed[TEST_CHILDREN]))
+                        test_fail("leak: %d processes outlived the case", left);
+        }
+        (void)sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+static char *collect(const struct test_report *r, enum test_verdict verdict)
+{
+        unsigned infos = atomic_load(&r->infos);
+        char *words = NULL;
+        size_t size, used;
+        FILE *out = open_memstream(&words, &size);
+
+        if (!out)
+                abort();
+        if (verdict == TEST_SKIPPED)
+                (void)fputs(r->reason, out);
+        used = atomic_load(&r->used);
+        for (size_t i = 0; verdict == TEST_FAILED && i < used && i < sizeof r->text; i++) {
+                if (r->text[i])
+                        (void)fputc(r->text[i], out);
+        }
+        if (verdict == TEST_FAILED && used > sizeof r->text)
+                (void)fprintf(out, "... and more; %d failures in all\n", r->failures);
+        for (unsigned i = infos > TEST_INFO_LINES ? infos - TEST_INFO_LINES : 0;
+                verdict == TEST_FAILED && i < infos; i++)
+                (void)fprintf(out, "info: %s\n", r->info[i % TEST_INFO_LINES]);
+        (void)fclose(out);
+        return words;
+}
+
+enum test_verdict isolate_run(const struct test_case *c, char **words)
+{
+        struct test_report *outer = test_report, *r;
+        const char *nofork = getenv("CREW_TEST_NOFORK");
+        enum test_verdict verdict = TEST_PASSED;
+
+        r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (r == MAP_FAILED)
+                abort();
+        r->begun = now();
+        atomic_store(&r->deadline, r->begun + DEFAULT_DEADLINE * test_slowness());
+        r->in_place = nofork && strcmp(nofork, "1") == 0;
+        r->leader = getpid();
+        (void)fflush(NULL);
+        test_report = r;
+        if (r->in_place)
+                run_body(c);
+        else
+                run_forked(c);
+        if (atomic_load(&r->failures))
+                verdict = TEST_FAILED;
+        else if (atomic_load(&r->skipped))
+                verdict = TEST_SKIPPED;
+        *words = collect(r, verdict);
+        test_report = outer;
+        (void)munmap(r, sizeof *r);
+        return verdict;
+}

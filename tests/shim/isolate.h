@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_TESTS_ISOLATE_H
+#define CREW_TESTS_ISOLATE_H
+
+/* Runs one case in a process of its own and finds out what became of it. */
+
+#include "check.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum test_verdict {
+        TEST_PASSED,
+        TEST_FAILED,
+        TEST_SKIPPED,
+};
+
+/* The registered cases, in the order of their registration. */
+const struct test_case *test_cases(void);
+
+/*
+ * Remembers the signal dispositions that every case starts with. Call it before anything installs
+ * a handler.
+ */
+void isolate_prepare(void);
+
+/*
+ * Runs a case until it ends or its deadline passes; then no process of it is left. *words is what
+ * there is to say about it ("" for a case that passed), to be freed by the caller. The calling
+ * process must have one thread and no children, and becomes a subreaper.
+ */
+enum test_verdict isolate_run(const struct test_case *c, char **words);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
