@@ -297,10 +297,11 @@ static const char *why(int feature, uint32_t answer)
 
         if (state == CREW_FEATURE_YES)
                 return "";
+        if (specs[feature].needs != NONE && !crew__has((enum crew__feature)specs[feature].needs) &&
+                !named(secure_getenv("CREW_DISABLE"), specs[feature].name))
+                return "needs io_uring";
         if (state == CREW_FEATURE_DISABLED)
                 return "switched off by CREW_DISABLE";
-        if (specs[feature].needs != NONE && !crew__has((enum crew__feature)specs[feature].needs))
-                return "needs io_uring";
         if (passing(error))
                 return "short of descriptors, processes or memory: tried again when asked again";
         known = culprit(feature, error);

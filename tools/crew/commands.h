@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_TOOLS_CREW_COMMANDS_H
+#define CREW_TOOLS_CREW_COMMANDS_H
+
+/* The subcommands; argv[0] is the subcommand's name. Each returns the exit status. */
+int crew_features_main(int argc, char **argv);
+
+#endif
