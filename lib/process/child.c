@@ -2,8 +2,8 @@
 
 /* The child's side of a start, and its end. */
 
-#include "kernel/syscall.h"
 #include "kernel/lock.h"
+#include "kernel/syscall.h"
 #include "process/guardian.h"
 #include "process/registry.h"
 #include "status/page.h"
@@ -119,10 +119,10 @@ void crew__child_main(const crew__launch *l)
                 repair(l);
         if (l->tied)
                 tie_to_parent(l);
+        crew__guardian_forget();
         /* The first look at the generation resets what was inherited. */
         me.generation = crew__generation();
         me.page = p->page ? crew__page_of(p->page) : NULL;
-        crew__guardian_forget();
         crew__current_become(p, l->parent);
         drop_stale(l);
         if (p->flags & CREW_PROCESS_GROUP)

@@ -59,7 +59,8 @@ struct crew_process {
         crew_process *next, *previous;
         bool registered;
         bool orphan;  /* its handle was freed */
-        bool guarded; /* the guardian holds its pidfd */
+
+        bool guarded; /* the guardian holds its pidfd; under the guardian's lock */
 };
 
 /* First thing in every call: -EINVAL for no handle, -ECHILD for one of another process. */

@@ -89,7 +89,7 @@ static bool can_repair(crew__launch *l, uint64_t *tid_address)
         if (crew__sys_prctl(PR_GET_TID_ADDRESS, (unsigned long)&word, 0) < 0 || !word ||
                 *word != crew__sys_gettid())
                 return false;
-        if (crew__sys_get_robust_list(&l->robust, &size) < 0)
+        if (crew__sys_get_robust_list(0, &l->robust, &size) < 0)
                 return false;
         *tid_address = (uint64_t)(uintptr_t)word;
         return true;
@@ -201,7 +201,7 @@ static int start_gated(crew__launch *l)
 {
         crew_process *p = l->p;
         CREW__AUTO_CLOSE int reserved = -1;
-        pid_t pid;
+        pid_t pid = -1;
         int r;
 
         r = crew__page_new(&p->page, p->name);
