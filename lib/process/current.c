@@ -2,6 +2,7 @@
 
 /* Who this process is, and who started it. */
 
+#include "base/cleanup.h"
 #include "kernel/syscall.h"
 #include "process/process.h"
 #include "process/registry.h"
@@ -90,7 +91,7 @@ int crew__self_pidfd(void)
         (void)crew_current_process();
         (void)pthread_mutex_lock(&lock);
         if (self.pidfd < 0) {
-                fd = crew__sys_pidfd_open(self.pid, 0);
+                fd = crew__above_stdio(crew__sys_pidfd_open(self.pid, 0));
                 if (fd < 0)
                         fd = crew__fail(-fd, "pidfd of this process: %s", strerror(-fd));
                 else

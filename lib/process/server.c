@@ -63,7 +63,11 @@ int crew__server_start(crew__server *server, const crew__service *service)
                 return crew__fail(err, "%s: starting this helper process: %s", service->name,
                         strerror(err));
         }
-        *server = (crew__server){ .pid = pid, .pidfd = pidfd, .socket = pair[0] };
+        *server = (crew__server){
+                .pid = pid,
+                .pidfd = crew__above_stdio(pidfd),
+                .socket = crew__above_stdio(pair[0]),
+        };
         return 0;
 }
 

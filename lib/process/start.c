@@ -122,7 +122,7 @@ static int start_raw(crew__launch *l)
         if (pid < 0)
                 return words(p, -pid, "clone3");
         p->pid = pid;
-        p->pidfd = pidfd;
+        p->pidfd = crew__above_stdio(pidfd);
         return 0;
 }
 
@@ -154,7 +154,7 @@ static int open_child(const crew_process *p, pid_t pid)
         siginfo_t info = { 0 };
         int pidfd, r;
 
-        pidfd = crew__sys_pidfd_open(pid, 0);
+        pidfd = crew__above_stdio(crew__sys_pidfd_open(pid, 0));
         if (pidfd < 0 && pidfd != -ESRCH)
                 return words(p, -pidfd, "pidfd_open");
         r = pidfd;
