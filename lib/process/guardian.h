@@ -25,4 +25,7 @@ void crew__guardian_forget(void);
 
 void crew__guardian_reset(void);
 
+/* Was one made, and not ended? Takes no lock. */
+bool crew__guardian_runs(void);
+
 #endif

@@ -16,6 +16,9 @@
 
 #include <crew/process.h>
 #include <pthread.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
 
 enum crew__process_role {
         CREW__CHILD,  /* of this process, made by crew_process_new */
@@ -37,7 +40,7 @@ enum crew__process_state {
         CREW__ENDED,
 };
 
-struct crew_process {
+struct __attribute__((aligned(16))) crew_process {
         _Atomic unsigned references;
         uint64_t generation; /* of the process that may use it */
         enum crew__process_role role;
@@ -49,10 +52,9 @@ struct crew_process {
         crew__ending ending;
 
         crew_target_fn *target;
-        void *arg;
-        void *copy;     /* of the argument, or NULL */
-        char *name;
-        char *identity; /* "1", its children "1:1": default names are made of it */
+        void *arg; /* the caller's, or a copy in this block */
+        const char *name;     /* both in one block behind the handle */
+        const char *identity; /* "1", its children "1:1": default names are made of it */
         uint64_t flags; /* CREW_PROCESS_... */
 
         /* Under the registry's lock. */
@@ -91,10 +93,20 @@ int crew__self_pidfd(void);
 /* In a new child: it is `p` from now on, and what was current is its parent. */
 void crew__current_become(crew_process *p, pid_t parent);
 
-/* "2" or "1:2" for the next process made here; NULL: no memory. To be freed. */
-char *crew__current_next_identity(void);
+/* The number of the next process made here: 1, 2, ... */
+unsigned crew__current_next_number(void);
 
 void crew__current_reset(void);
+
+/* Does the C library say that no other thread was ever made here? */
+static inline bool crew__single_threaded(void)
+{
+#ifdef __GLIBC__
+        return __libc_single_threaded;
+#else
+        return false;
+#endif
+}
 
 /* start.c and child.c: what the parent prepares for its child; lives on its stack. */
 struct robust_list_head;

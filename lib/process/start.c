@@ -11,14 +11,11 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-#ifdef __GLIBC__
-#        include <sys/single_threaded.h>
-#endif
 
 /* What start answers inside when clone3() turned out not to work. */
 enum { USE_FORK = 1 };
@@ -36,7 +33,7 @@ static bool single_threaded(void)
 #ifdef __GLIBC__
         struct stat st;
 
-        return __libc_single_threaded && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
+        return crew__single_threaded() && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
                crew__sys_gettid() == crew__sys_getpid();
 #else
         return false;
@@ -48,8 +45,11 @@ static bool single_threaded(void)
  * another thread is using right now is its own to write; the child drops its copy.
  * Returns whether the child has to.
  */
-static bool flush(FILE *stream)
+static bool flush(FILE *stream, bool single)
 {
+        /* Without a lock, which would be a write to a page that the last child still shares. */
+        if (single && __fpending(stream) == 0)
+                return false;
         if (ftrylockfile(stream) != 0)
                 return true;
         (void)fflush(stream);
@@ -238,8 +238,8 @@ static int start(crew_process *p)
         /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
          * to live as long as the process. */
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
-        l.stale_out = flush(stdout);
-        l.stale_err = flush(stderr);
+        l.stale_out = flush(stdout, single);
+        l.stale_err = flush(stderr, single);
         /* No handler of the host runs in a half-made child. */
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
         if (single && clone3)
