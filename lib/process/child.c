@@ -95,7 +95,8 @@ static void wait_at_gate(const crew__launch *l, crew__page *page)
         uint32_t verdict;
 
         while ((verdict = atomic_load(&page->gate)) == CREW__GATE_SHUT) {
-                (void)crew__sys_futex_wait(&page->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
+                (void)crew__sys_futex_wait(
+                        &page->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
                 if (atomic_load(&page->gate) == CREW__GATE_SHUT && parent_is_gone(l))
                         crew__sys_exit(NEVER_RAN);
         }

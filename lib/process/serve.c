@@ -61,8 +61,8 @@ static void close_listed(int keep, int keep_too)
         char bytes[2048] __attribute__((aligned(8)));
         long dir, n;
 
-        dir = crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY, 0,
-                0, 0);
+        dir = crew__syscall(
+                SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, 0, 0);
         if (dir < 0) {
                 for (int fd = 0; fd < 65536; fd++) {
                         if (fd != keep && fd != keep_too)
@@ -122,8 +122,7 @@ static int watch_descriptor(crew__serving *s, int fd, uint64_t what)
 {
         struct epoll_event event = { .events = EPOLLIN, .data.u64 = what };
 
-        return (int)crew__syscall(
-                SYS_epoll_ctl, s->epoll, EPOLL_CTL_ADD, fd, (long)&event, 0, 0);
+        return (int)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_ADD, fd, (long)&event, 0, 0);
 }
 
 static int grow(crew__serving *s)
@@ -132,7 +131,8 @@ static int grow(crew__serving *s)
         long at;
 
         if (s->row)
-                at = crew__syscall(SYS_mremap, (long)s->row, (long)old, (long)size, MREMAP_MAYMOVE, 0, 0);
+                at = crew__syscall(
+                        SYS_mremap, (long)s->row, (long)old, (long)size, MREMAP_MAYMOVE, 0, 0);
         else
                 at = crew__syscall(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -214,8 +214,8 @@ static bool serve_one(crew__serving *s)
 
         if (s->socket < 0)
                 return false;
-        n = crew__syscall(SYS_recvmsg, s->socket, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-                0, 0, 0);
+        n = crew__syscall(
+                SYS_recvmsg, s->socket, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
         if (n == -EAGAIN || n == -EINTR)
                 return false;
         if (n <= 0) {
@@ -242,7 +242,9 @@ static void __attribute__((noreturn)) last_things(crew__serving *s)
 
 void crew__serve(const crew__service *service, int socket, int application)
 {
-        crew__serving serving = { .service = service, .socket = socket, .application = application };
+        crew__serving serving = {
+                .service = service, .socket = socket, .application = application
+        };
         crew__serving *s = &serving;
         struct epoll_event events[64];
 

@@ -21,7 +21,7 @@ enum { CREW__REQUEST_MAX = 256 };
 /* The application's side. */
 typedef struct crew__server {
         pid_t pid;
-        int pidfd;  /* -1: there is none */
+        int pidfd; /* -1: there is none */
         int socket;
 } crew__server;
 

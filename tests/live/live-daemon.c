@@ -108,7 +108,8 @@ static pid_t guardian_of(pid_t application)
 static int start_daemon(crew_target_fn *target)
 {
         crew_process *p = NULL;
-        int r = crew_process_launch(&p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
+        int r = crew_process_launch(
+                &p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
 
         (void)crew_process_free(p);
         return r;
@@ -296,8 +297,8 @@ TEST(many_daemons, "the guardian forgets daemons that ended", "[live][process]")
         for (int i = 0; i < 30; i++) {
                 crew_auto(process) p = NULL;
 
-                REQUIRE_OK(crew_process_launch(&p, nap_and_flag, NULL,
-                        CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+                REQUIRE_OK(crew_process_launch(
+                        &p, nap_and_flag, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
                 CHECK_INT(crew_process_daemon(p), ==, 1);
                 CHECK_INT(crew_process_kill(p), ==, 0);
                 CHECK_INT(crew_process_join(p, CREW_S(5)), ==, 0);
@@ -464,8 +465,8 @@ static int parent_with_children(void *arg)
         return 0;
 }
 
-TEST_HOSTS(child_hook, "a child ends as a program does: it joins its own children",
-        "[live][process]")
+TEST_HOSTS(
+        child_hook, "a child ends as a program does: it joins its own children", "[live][process]")
 {
         crew_auto(process) p = NULL;
 

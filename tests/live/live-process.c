@@ -257,8 +257,7 @@ TEST_HOSTS(active_children, "only running children are active", "[live][process]
                 REQUIRE_OK(crew_process_start(p[i]));
         }
         CHECK_INT(crew_active_children(active, 3), ==, 2);
-        CHECK((active[0] == p[0] && active[1] == p[1]) ||
-                (active[0] == p[1] && active[1] == p[0]));
+        CHECK((active[0] == p[0] && active[1] == p[1]) || (active[0] == p[1] && active[1] == p[0]));
         CHECK_INT(crew_active_children(active, 1), ==, 2);
         CHECK_INT(crew_process_kill(p[0]), ==, 0);
         CHECK_INT(crew_process_join(p[0], CREW_S(5)), ==, 0);
@@ -273,8 +272,8 @@ TEST_HOSTS(active_children, "only running children are active", "[live][process]
                 p[i] = crew_process_free(p[i]);
 }
 
-TEST_HOSTS(freed_while_running, "a freed handle's child goes on and is collected",
-        "[live][process]")
+TEST_HOSTS(
+        freed_while_running, "a freed handle's child goes on and is collected", "[live][process]")
 {
         crew_process *p = NULL, *active[1] = { NULL };
         pid_t pid;

@@ -41,8 +41,8 @@ TEST(invisible, "a host of one thread sees nothing of its children", "[live][pro
         for (int i = 0; i < 20; i++) {
                 crew_auto(process) p = NULL;
 
-                REQUIRE_OK(crew_process_launch(&p, i % 2 ? give : end_by,
-                        (void *)(intptr_t)(i % 2 ? i : SIGTERM), NULL));
+                REQUIRE_OK(crew_process_launch(
+                        &p, i % 2 ? give : end_by, (void *)(intptr_t)(i % 2 ? i : SIGTERM), NULL));
                 CHECK_INT(waitpid(-1, NULL, 0), ==, -1);
                 CHECK_INT(errno, ==, ECHILD);
                 CHECK(EVENTUALLY(!process_lives(crew_process_pid(p)), CREW_S(5)));
@@ -61,8 +61,8 @@ TEST(ignored_single, "SIGCHLD ignored: statuses are right (one thread)", "[live]
                 crew_exit e = { .size = sizeof e };
                 crew_auto(process) p = NULL;
 
-                REQUIRE_OK(crew_process_launch(&p, i % 2 ? give : end_by,
-                        (void *)(intptr_t)(i % 2 ? i : SIGTERM), NULL));
+                REQUIRE_OK(crew_process_launch(
+                        &p, i % 2 ? give : end_by, (void *)(intptr_t)(i % 2 ? i : SIGTERM), NULL));
                 CHECK_INT(join_code(p), ==, i % 2 ? i : -SIGTERM);
                 REQUIRE_OK(crew_process_exit(p, &e));
                 CHECK(e.usage);
@@ -76,8 +76,8 @@ static void start_and_check(int i, int *unknown)
         int expected = normal ? i % 256 : -SIGTERM, code = 9999, r;
         crew_auto(process) p = NULL;
 
-        r = crew_process_launch(&p, normal ? give : end_by,
-                (void *)(intptr_t)(normal ? i % 256 : SIGTERM), NULL);
+        r = crew_process_launch(
+                &p, normal ? give : end_by, (void *)(intptr_t)(normal ? i % 256 : SIGTERM), NULL);
         REQUIRE_OK(r);
         CHECK_INT(crew_process_join(p, CREW_S(10)), ==, 0);
         CHECK_INT(crew_process_is_alive(p), ==, 0);
