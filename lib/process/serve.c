@@ -101,6 +101,52 @@ static void close_others(int keep, int keep_too)
                 close_listed(keep, keep_too);
 }
 
+/* One line of /proc/self/maps: "7f0000000000-7f0000021000 rw-s 00000000 ...". */
+static void drop_if_shared(const char *line)
+{
+        unsigned long part[2] = { 0, 0 };
+        int which = 0;
+
+        for (; *line && *line != ' '; line++) {
+                if (*line == '-')
+                        which = 1;
+                else
+                        part[which] =
+                                part[which] << 4 |
+                                (unsigned long)(*line <= '9' ? *line - '0' : *line - 'a' + 10);
+        }
+        if (strnlen(line, 5) == 5 && line[4] == 's')
+                (void)crew__syscall(
+                        SYS_munmap, (long)part[0], (long)(part[1] - part[0]), 0, 0, 0, 0);
+}
+
+/* Shared memory that the application gives up must go: it would live on in this copy of it. */
+static void drop_shared(void)
+{
+        char text[4096];
+        size_t held = 0;
+        long fd, n;
+
+        fd = crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY, 0, 0, 0);
+        if (fd < 0)
+                return;
+        while ((n = crew__syscall(SYS_read, fd, (long)(text + held), (long)(sizeof text - held), 0,
+                        0, 0)) > 0) {
+                char *line = text, *end = text + held + n, *stop;
+
+                for (; (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1) {
+                        *stop = '\0';
+                        drop_if_shared(line);
+                }
+                held = (size_t)(end - line);
+                memmove(text, line, held);
+                /* A path may be that long; what counts stands at its front, which was seen. */
+                if (held == sizeof text)
+                        held = 128;
+        }
+        (void)crew__sys_close((int)fd);
+}
+
 static void settle(crew__serving *s)
 {
         static const uint64_t all = UINT64_MAX;
@@ -112,6 +158,7 @@ static void settle(crew__serving *s)
         (void)crew__syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
         (void)crew__syscall(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
         close_others(s->socket, s->application);
+        drop_shared();
         if (crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0) == 0) {
                 limit.rlim_cur = limit.rlim_max;
                 (void)crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)&limit, 0, 0, 0);

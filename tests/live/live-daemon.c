@@ -237,6 +237,42 @@ TEST(many_daemons, "the guardian forgets daemons that ended", "[live][process]")
         board_free();
 }
 
+static bool maps_shared_memory(pid_t pid)
+{
+        char path[64], line[4096], perms[8];
+        bool shared = false;
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+        f = fopen(path, "re");
+        REQUIRE(f != NULL);
+        while (fgets(line, sizeof line, f))
+                shared |= sscanf(line, "%*s %7s", perms) == 1 && perms[3] == 's';
+        (void)fclose(f);
+        return shared;
+}
+
+TEST(guardian_memory, "the guardian keeps no shared memory alive", "[live][process]")
+{
+        crew_auto(queue) q = NULL;
+        struct second_thread t;
+        crew_auto(process) p = NULL;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        second_thread_start(&t);
+        REQUIRE_OK(crew_process_launch(
+                &p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+        CHECK(maps_shared_memory(getpid()));
+        CHECK(!maps_shared_memory(guardian_of(getpid())));
+        CHECK_INT(crew_process_kill(p), ==, 0);
+        CHECK_INT(join_code(p), ==, -SIGKILL);
+        second_thread_end(&t);
+        board_free();
+}
+
 static int child_of_daemon(void *arg)
 {
         atomic_store(&board->flag[(intptr_t)arg], 1 + crew_process_daemon(crew_current_process()));

@@ -127,6 +127,29 @@ TEST_HOSTS(
         board_free();
 }
 
+static int fork_that_starts(void *arg)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                crew_process *p = NULL;
+
+                (void)crew_process_launch(&p, nap_and_flag, arg, NULL);
+                exit(0);
+        }
+        return waitpid(pid, NULL, 0) != pid || !atomic_load(&board->flag[0]);
+}
+
+TEST_HOSTS(fork_in_child, "what a child forks itself joins what that starts", "[live][process]")
+{
+        crew_auto(process) p = NULL;
+
+        board_new();
+        REQUIRE_OK(crew_process_launch(&p, fork_that_starts, NULL, NULL));
+        CHECK_INT(join_code(p), ==, 0);
+        board_free();
+}
+
 static void on_alarm(int sig)
 {
         (void)sig;
