@@ -17,7 +17,7 @@
  */
 int crew__guardian_add(crew_process *p);
 
-/* At exit, when the daemons have been dealt with: sends it home and collects it, bounded in time. */
+/* At exit, when the daemons have been dealt with: sends it home and collects it. Bounded. */
 void crew__guardian_end(void);
 
 /* In a new child, before any code of the host has run: closes what belongs to the parent's. */

@@ -24,8 +24,7 @@ static int check(crew_target_fn *target, const void *arg, const crew_process_opt
         if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
                 return crew__fail(EINVAL, "process: unknown start method %d", o->method);
         if (o->arg_size && !arg)
-                return crew__fail(
-                        EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
+                return crew__fail(EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
         return 0;
 }
 
@@ -90,8 +89,8 @@ static crew_process *allocate(const void *arg, const crew_process_options *o)
         return p;
 }
 
-int crew_process_new(
-        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+int crew_process_new(crew_process **process, crew_target_fn *target, void *arg,
+        const crew_process_options *options)
 {
         crew_process_options o;
         crew_process *p;
@@ -118,8 +117,8 @@ int crew_process_new(
         return 0;
 }
 
-int crew_process_launch(
-        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+int crew_process_launch(crew_process **process, crew_target_fn *target, void *arg,
+        const crew_process_options *options)
 {
         crew_process *p;
         int r;

@@ -60,7 +60,7 @@ struct __attribute__((aligned(16))) crew_process {
         /* Under the registry's lock. */
         crew_process *next, *previous;
         bool registered;
-        bool orphan;  /* its handle was freed */
+        bool orphan; /* its handle was freed */
 
         bool guarded; /* the guardian holds its pidfd; under the guardian's lock */
 };
@@ -114,10 +114,10 @@ struct robust_list_head;
 typedef struct crew__launch {
         crew_process *p;
         pid_t parent;
-        int parent_fd; /* pidfd of the parent */
-        uint64_t mask; /* signals blocked in the caller */
-        bool raw;      /* clone3: thread id and robust list are to be repaired */
-        bool tied;     /* PDEATHSIG */
+        int parent_fd;             /* pidfd of the parent */
+        uint64_t mask;             /* signals blocked in the caller */
+        bool raw;                  /* clone3: thread id and robust list are to be repaired */
+        bool tied;                 /* PDEATHSIG */
         bool stale_out, stale_err; /* streams that another thread was using */
         struct robust_list_head *robust;
 } crew__launch;

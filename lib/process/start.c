@@ -163,8 +163,8 @@ static int open_child(const crew_process *p, pid_t pid)
         if (r >= 0 && info.si_pid == 0)
                 return pidfd;
         (void)crew__close(pidfd);
-        return crew__fail(ENODATA,
-                "process %s (pid %d): somebody ended it before its target ran", p->name, (int)pid);
+        return crew__fail(ENODATA, "process %s (pid %d): somebody ended it before its target ran",
+                p->name, (int)pid);
 }
 
 static int open_gate(crew__launch *l, pid_t pid)
@@ -259,8 +259,9 @@ int crew_process_start(crew_process *p)
         if (r < 0)
                 return r;
         if (!atomic_compare_exchange_strong(&p->state, &expected, CREW__STARTING))
-                return crew__fail(EALREADY, "process %s: it was started already; a process object "
-                                            "starts one process",
+                return crew__fail(EALREADY,
+                        "process %s: it was started already; a process object "
+                        "starts one process",
                         p->name);
         crew__hook_install();
         crew__registry_add(p);

@@ -43,8 +43,8 @@ static void descriptors_run_out(uint64_t flags)
                 crew_auto(process) p = NULL;
                 int code, was;
 
-                REQUIRE_OK(crew_process_new(&p, give, (void *)(intptr_t)5,
-                        CREW_OPT(process, .flags = flags)));
+                REQUIRE_OK(crew_process_new(
+                        &p, give, (void *)(intptr_t)5, CREW_OPT(process, .flags = flags)));
                 was = limit_descriptors((rlim_t)(free_one + room));
                 r = crew_process_start(p);
                 if (r < 0)
