@@ -66,9 +66,8 @@ struct crew__op {
         crew__link sleeping; /* one of its source's operations, hot or not */
         crew__link tagged;   /* in its bucket of tags */
         size_t heap_at;      /* place among the timers, from 1; 0 = not there */
-        uint32_t revents;    /* FD: what the kernel said */
-        uint64_t told;       /* FD: in which pass it said so */
-        uint64_t *pass;      /* the waiter's */
+        uint32_t revents;    /* FD: what the kernel said during this wait; 0 = ask it */
+        uint64_t told;       /* FD: in which wait it said so */
 };
 
 /*
