@@ -5,6 +5,7 @@
 #include "kernel/relax.h"
 #include "kernel/syscall.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -16,32 +17,42 @@
  * and wants this CPU. */
 enum { SPINS = 64 };
 
-/* Field 22 of /proc/TID/stat, start time in clock ticks since boot; 0: no such thread. */
+#define NO_SUCH_THREAD 0
+#define UNKNOWN UINT32_MAX
+
+/* Out of descriptors or forbidden to look says nothing about the thread. */
+static uint32_t without_stat(int err)
+{
+        return err == ENOENT || err == ESRCH ? NO_SUCH_THREAD : UNKNOWN;
+}
+
+/* Field 22 of /proc/TID/stat, start time in clock ticks since boot, folded into the other values. */
 static uint32_t start_time(uint32_t tid)
 {
         char path[64], text[1024], *at;
         unsigned long long start = 0;
         ssize_t n;
-        int fd;
+        int fd, err;
 
         (void)snprintf(path, sizeof path, "/proc/%u/stat", tid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return 0;
+                return without_stat(errno);
         n = read(fd, text, sizeof text - 1);
+        err = n < 0 ? errno : ESRCH;
         (void)close(fd);
         if (n <= 0)
-                return 0;
+                return without_stat(err);
         text[n] = '\0';
         /* The name in field 2 may hold blanks and brackets; the last bracket ends it. */
         at = strrchr(text, ')');
         if (!at || at[1] == '\0' || at[2] == 'Z' || at[2] == 'X')
-                return 0;
+                return NO_SUCH_THREAD;
         for (int field = 2; at && field < 22; field++)
                 at = strchr(at + 1, ' ');
         if (at)
                 start = strtoull(at, NULL, 10);
-        return (uint32_t)start ? (uint32_t)start : 1;
+        return 1 + (uint32_t)(start % (UNKNOWN - 1));
 }
 
 void crew__lock_claim(crew__lock *lock, const crew__thread *self)
@@ -49,7 +60,9 @@ void crew__lock_claim(crew__lock *lock, const crew__thread *self)
         static _Thread_local uint64_t cached, cached_for;
 
         if (cached_for != self->generation) {
-                cached = (uint64_t)start_time(self->tid) << 32 | self->tid;
+                uint32_t start = start_time(self->tid);
+
+                cached = (uint64_t)(start == UNKNOWN ? 0 : start) << 32 | self->tid;
                 cached_for = self->generation;
         }
         atomic_store_explicit(&lock->claim, cached, memory_order_release);
@@ -68,7 +81,9 @@ static bool owner_is_dead(crew__lock *lock, uint32_t word)
         if (!atomic_load(&lock->unlisted) || tid == 0)
                 return false;
         start = start_time(tid);
-        if (start == 0)
+        if (start == UNKNOWN)
+                return false;
+        if (start == NO_SUCH_THREAD)
                 return access("/proc/self/stat", R_OK) == 0;
         claim = atomic_load_explicit(&lock->claim, memory_order_acquire);
         return (uint32_t)claim == tid && claim >> 32 != 0 && claim >> 32 != start;
@@ -89,8 +104,35 @@ static int try_take(crew__lock *lock, crew__hold *hold, uint32_t seen, uint32_t 
         return seen & FUTEX_OWNER_DIED ? CREW__OWNER_DIED : 0;
 }
 
-/* One slice of sleep; `suspect` is the word whose owner looked dead at the end of the last one. */
-static int sleep_on(crew__lock *lock, uint32_t word, int64_t deadline, uint32_t *suspect)
+/*
+ * The owner of `word` looked dead? Then it is the second time that counts. Kept over calls: callers
+ * that wait for less than two slices, or not at all, must find out too.
+ */
+static void suspect_owner(crew__lock *lock, uint32_t word)
+{
+        static _Thread_local struct {
+                const crew__lock *lock;
+                uint32_t word;
+                int64_t since;
+        } suspect;
+        int64_t now = crew_clock();
+
+        if (!owner_is_dead(lock, word)) {
+                suspect.lock = NULL;
+        } else if (suspect.lock != lock || suspect.word != word) {
+                suspect.lock = lock;
+                suspect.word = word;
+                suspect.since = now;
+        } else if (now - suspect.since >= CREW__SLICE) {
+                /* Do what the kernel would have done. */
+                (void)atomic_compare_exchange_strong(
+                        &lock->word, &word, FUTEX_OWNER_DIED | (word & FUTEX_WAITERS));
+                suspect.lock = NULL;
+        }
+}
+
+/* One slice of sleep. */
+static int sleep_on(crew__lock *lock, uint32_t word, int64_t deadline)
 {
         int64_t now = crew_clock();
         int r;
@@ -100,24 +142,14 @@ static int sleep_on(crew__lock *lock, uint32_t word, int64_t deadline, uint32_t 
         r = crew__sys_futex_wait(&lock->word, word, crew__earlier(deadline, now + CREW__SLICE));
         if (r == -EINTR)
                 return crew__fail_quick(EINTR, "a signal handler ran while waiting for a lock");
-        if (r != -ETIMEDOUT)
-                return 0;
-        if (!owner_is_dead(lock, word)) {
-                *suspect = 0;
-        } else if (*suspect != word) {
-                *suspect = word;
-        } else {
-                /* Do what the kernel would have done. */
-                (void)atomic_compare_exchange_strong(
-                        &lock->word, &word, FUTEX_OWNER_DIED | (word & FUTEX_WAITERS));
-                *suspect = 0;
-        }
+        if (r == -ETIMEDOUT)
+                suspect_owner(lock, word);
         return 0;
 }
 
 int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience)
 {
-        uint32_t word, waiters = 0, suspect = 0;
+        uint32_t word, waiters = 0;
         int64_t deadline = crew__patience_end(patience);
         /* "Now" is about the queue's content; its lock is held for one copy at most, so not waiting
          * for it would call a busy queue empty or full. */
@@ -147,7 +179,7 @@ int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience
                         !atomic_compare_exchange_strong(
                                 &lock->word, &word, word | FUTEX_WAITERS))
                         continue;
-                r = sleep_on(lock, word | FUTEX_WAITERS, until, &suspect);
+                r = sleep_on(lock, word | FUTEX_WAITERS, until);
                 if (r < 0)
                         return r == -ETIMEDOUT ? crew__expired(deadline) : r;
                 /* From now on others may sleep beside us and be known to nobody else. */

@@ -188,7 +188,7 @@ int crew__queue_adopt(crew_queue *q)
 
         if (!crew__pid_namespace_is(q->ring->pid_namespace))
                 return crew__fail(EXDEV,
-                        "queue %s: made in another pid namespace; its locks name owners by numbers "
+                        "queue %.63s: made in another pid namespace; its locks name owners by numbers "
                         "that mean other threads here",
                         q->ring->name);
         if (q->ring->creator != (uint32_t)getpid() &&
@@ -210,6 +210,15 @@ int crew__queue_broken(crew_queue *q, const char *why)
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_BROKEN);
         wake_all(q);
         return crew__fail(ENOTRECOVERABLE, "queue %.63s: %s; it is unusable", q->ring->name, why);
+}
+
+int crew__queue_refused(uint32_t state)
+{
+        if (state & CREW__STATE_BROKEN)
+                return crew__fail_quick(ENOTRECOVERABLE,
+                        "the queue is unusable: its shared memory held values that no correct peer "
+                        "writes");
+        return crew__fail_quick(EPIPE, "the queue is closed");
 }
 
 int crew_queue_close(crew_queue *q)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_TESTS_PEER_H
+#define CREW_TESTS_PEER_H
+
+/* Other processes of a case: made, watched and awaited, each wait with a bound. */
+
+#include "check.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PEER_MS(n) ((int64_t)(n)*1000000)
+
+/* A peer's exit code when it was killed by a signal: PEER_KILLED + the signal. */
+enum { PEER_KILLED = 256, PEER_LATE = -1 };
+
+/* A child that runs fn(arg) and leaves with 0 unless fn exits otherwise. */
+pid_t peer_start(void (*fn)(void *), void *arg);
+
+/* Awaits the child for at most 15 s (stretched by CREW_TEST_SLOW), then kills it. */
+int peer_join(pid_t pid);
+
+/* SIGKILL, and returns when the child is reaped. */
+void peer_kill(pid_t pid);
+
+/* Zeroed memory shared with all children that are made later. */
+void *peer_memory(size_t size);
+void peer_memory_free(void *memory, size_t size);
+
+/* Looks every 100 us until the word is `value`; false after `ns` (stretched). */
+bool peer_await(_Atomic uint32_t *word, uint32_t value, int64_t ns);
+
+/* Is the thread asleep (or stopped)? Waits for that at most `ns` (stretched). */
+bool peer_await_sleep(pid_t tid, int64_t ns);
+
+void peer_pause(int64_t ns);
+int64_t peer_now(void);
+
+/* Valgrind knows neither robust lists nor clone3, and makes children that share memory by fork. */
+bool peer_on_valgrind(void);
+
+/* xorshift: a test prints its seed, and CREW_TEST_SEED repeats it. */
+uint64_t peer_random(uint64_t *state);
+uint64_t peer_seed(void);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Locks where the kernel keeps no robust list: a dead owner is found by looking for it. */
+
+#include "check.h"
+#include "kernel/lock.h"
+#include "kernel/syscall.h"
+#include "peer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* Two slices, each late by as much as a busy machine makes it. */
+#define SOON (2 * CREW__SLICE + CREW_MS(400))
+
+struct shared {
+        crew__lock lock;
+        _Atomic uint32_t holding, go;
+};
+
+static struct shared *share(void)
+{
+        (void)setenv("CREW_DISABLE", "robust_list", 1);
+        REQUIRE(crew__thread_self()->robust == NULL);
+        return peer_memory(sizeof(struct shared));
+}
+
+static void unshare_it(struct shared *s)
+{
+        peer_memory_free(s, sizeof *s);
+}
+
+static int take(struct shared *s, crew__hold *hold, int64_t timeout)
+{
+        crew__patience patience = crew__patience_of(timeout);
+
+        return crew__lock_acquire(&s->lock, hold, &patience);
+}
+
+static void holder(void *arg)
+{
+        struct shared *s = arg;
+        crew__hold hold;
+
+        REQUIRE(take(s, &hold, CREW_S(5)) >= 0);
+        atomic_store(&s->holding, 1);
+        while (!atomic_load(&s->go))
+                peer_pause(CREW_MS(1));
+        crew__lock_release(&s->lock, &hold);
+}
+
+static pid_t start_holder(struct shared *s)
+{
+        pid_t pid = peer_start(holder, s);
+
+        REQUIRE(peer_await(&s->holding, 1, CREW_S(5)));
+        return pid;
+}
+
+static void expect_recovery(struct shared *s)
+{
+        int64_t began = peer_now();
+        crew__hold hold;
+
+        CHECK_INT(take(s, &hold, CREW_S(10)), ==, CREW__OWNER_DIED);
+        CHECK_INT(peer_now() - began, <, test_slow(SOON));
+        crew__lock_release(&s->lock, &hold);
+        CHECK_INT(take(s, &hold, CREW_NOW), ==, 0);
+        crew__lock_release(&s->lock, &hold);
+}
+
+TEST(reaped, "an owner that is gone is found within two slices", "[unit][lock]")
+{
+        struct shared *s = share();
+
+        peer_kill(start_holder(s));
+        CHECK_INT(atomic_load(&s->lock.unlisted), ==, 1);
+        CHECK(!(atomic_load(&s->lock.word) & FUTEX_OWNER_DIED));
+        expect_recovery(s);
+        unshare_it(s);
+}
+
+TEST(zombie, "an owner that nobody reaped is found too", "[unit][lock]")
+{
+        struct shared *s = share();
+        pid_t pid = start_holder(s);
+        siginfo_t info;
+
+        (void)kill(pid, SIGKILL);
+        REQUIRE(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) == 0);
+        expect_recovery(s);
+        (void)waitpid(pid, NULL, 0);
+        unshare_it(s);
+}
+
+TEST(alive, "an owner that lives keeps its lock", "[unit][lock]")
+{
+        struct shared *s = share();
+        pid_t pid = start_holder(s);
+        crew__hold hold;
+
+        CHECK_INT(take(s, &hold, CREW_MS(300)), ==, -ETIMEDOUT);
+        (void)kill(pid, SIGSTOP);
+        CHECK_INT(take(s, &hold, CREW_MS(100)), ==, -ETIMEDOUT);
+        (void)kill(pid, SIGCONT);
+        atomic_store(&s->go, 1);
+        CHECK_INT(take(s, &hold, CREW_S(5)), ==, 0);
+        crew__lock_release(&s->lock, &hold);
+        CHECK_INT(peer_join(pid), ==, 0);
+        unshare_it(s);
+}
+
+TEST(polled, "callers that never wait find a dead owner too", "[unit][lock]")
+{
+        struct shared *s = share();
+        int64_t until;
+        crew__hold hold;
+        int r;
+
+        peer_kill(start_holder(s));
+        until = peer_now() + test_slow(CREW_S(2));
+        do {
+                r = take(s, &hold, CREW_NOW);
+        } while (r == -EAGAIN && peer_now() < until);
+        CHECK_INT(r, ==, CREW__OWNER_DIED);
+        if (r >= 0)
+                crew__lock_release(&s->lock, &hold);
+        unshare_it(s);
+}
+
+TEST(short_waits, "waits shorter than two slices find a dead owner too", "[unit][lock]")
+{
+        struct shared *s = share();
+        int64_t until;
+        crew__hold hold;
+        int r;
+
+        peer_kill(start_holder(s));
+        until = peer_now() + test_slow(CREW_S(2));
+        do {
+                r = take(s, &hold, CREW_MS(5));
+        } while (r == -ETIMEDOUT && peer_now() < until);
+        CHECK_INT(r, ==, CREW__OWNER_DIED);
+        if (r >= 0)
+                crew__lock_release(&s->lock, &hold);
+        unshare_it(s);
+}
+
+/* Looking for the owner takes a descriptor: having none left says nothing about the owner. */
+TEST(no_descriptors, "a live owner keeps its lock while no descriptor is left", "[unit][lock]")
+{
+        struct shared *s = share();
+        pid_t pid = start_holder(s);
+        int opened[1024], n = 0;
+        struct rlimit limit, low;
+        crew__hold hold;
+
+        REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+        low = (struct rlimit){ .rlim_cur = 64, .rlim_max = limit.rlim_max };
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
+        while (n < 1024 && (opened[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+                n++;
+        CHECK_INT(take(s, &hold, CREW_MS(200)), ==, -ETIMEDOUT);
+        CHECK_INT(atomic_load(&s->lock.word) & FUTEX_TID_MASK, ==, pid);
+        while (n > 0)
+                (void)close(opened[--n]);
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        atomic_store(&s->go, 1);
+        CHECK_INT(peer_join(pid), ==, 0);
+        unshare_it(s);
+}
+
+/* A claim says which of several threads that had the number one after another holds the lock. */
+TEST(reused_number, "a thread that only has the dead owner's number is not the owner", "[unit][lock]")
+{
+        struct shared *s = share();
+        pid_t pid = start_holder(s);
+        uint64_t claim = atomic_load(&s->lock.claim);
+        crew__hold hold;
+
+        CHECK_INT((uint32_t)claim, ==, pid);
+        CHECK_INT(claim >> 32, !=, 0);
+        /* The claim of somebody before says nothing. */
+        atomic_store(&s->lock.claim, claim + 1);
+        CHECK_INT(take(s, &hold, CREW_MS(120)), ==, -ETIMEDOUT);
+        /* The owner started at another time than the thread with its number. */
+        atomic_store(&s->lock.claim, claim + ((uint64_t)1 << 32));
+        expect_recovery(s);
+        peer_kill(pid);
+        unshare_it(s);
+}
+
+/* clone3 without the C library: the kernel clears the child's robust list. */
+static void raw_child(struct shared *s)
+{
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        int pid = crew__sys_clone3(&args, sizeof args);
+        crew__hold hold;
+
+        if (pid == -ENOSYS)
+                SKIP("no clone3 here");
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+                if (take(s, &hold, CREW_S(1)) != 0)
+                        crew__sys_exit(1);
+                crew__sys_exit(crew__thread_self()->robust ? 2 : 7);
+        }
+        CHECK_INT(peer_join(pid), ==, 7);
+}
+
+TEST(raw_clone, "a child of a raw clone3 has no list and is found all the same", "[unit][lock]")
+{
+        struct shared *s = peer_memory(sizeof *s);
+        crew__hold hold;
+
+        /* The parent has one, as usual: the two kinds share the lock. */
+        REQUIRE(take(s, &hold, CREW_NOW) == 0);
+        crew__lock_release(&s->lock, &hold);
+        raw_child(s);
+        CHECK_INT(atomic_load(&s->lock.unlisted), ==, 1);
+        expect_recovery(s);
+        unshare_it(s);
+}
+
+TEST(late_arrival, "a process without a list joins those that have one", "[unit][lock]")
+{
+        struct shared *s = peer_memory(sizeof *s);
+        crew__hold hold;
+
+        if (!crew__thread_self()->robust)
+                SKIP("no robust list on this machine");
+        for (int i = 0; i < 3; i++) {
+                raw_child(s);
+                expect_recovery(s);
+                REQUIRE(take(s, &hold, CREW_NOW) == 0);
+                CHECK(crew__thread_self()->robust->list_op_pending != NULL);
+                crew__lock_release(&s->lock, &hold);
+        }
+        unshare_it(s);
+}
