@@ -156,22 +156,32 @@ static void watch_set(crew_waiter *w)
         sqe->user_data = name;
 }
 
+static int sleep_in(crew__uring *ring, int64_t until)
+{
+        int64_t left = crew__earlier(crew_until(until), LONGEST), end = crew_clock() + left;
+        struct __kernel_timespec patience = {
+                .tv_sec = left / CREW_S(1),
+                .tv_nsec = left % CREW_S(1),
+        };
+        struct io_uring_cqe *cqe;
+        int r = io_uring_submit_and_wait_timeout(&ring->io, &cqe, 1, &patience, NULL);
+
+        /* A call that also submitted something says how much, and nothing of the handler that ended
+         * its sleep. It slept only if it submitted all. */
+        if (r > 0 && !io_uring_cq_ready(&ring->io) && !io_uring_sq_ready(&ring->io) &&
+                crew_clock() < end)
+                return -EINTR;
+        return r;
+}
+
 /* Into the kernel, at most until `until`; what it said. */
 static int enter(crew_waiter *w, int64_t until)
 {
         crew__uring *ring = w->ring;
-        struct __kernel_timespec patience;
-        struct io_uring_cqe *cqe;
-        int64_t left;
 
-        if (until == 0 || w->n_hot || w->set_ready || io_uring_cq_ready(&ring->io))
-                return crew__uring_busy(ring) ? io_uring_submit_and_get_events(&ring->io) : 0;
-        left = crew__earlier(crew_until(until), LONGEST);
-        patience = (struct __kernel_timespec){
-                .tv_sec = left / CREW_S(1),
-                .tv_nsec = left % CREW_S(1),
-        };
-        return io_uring_submit_and_wait_timeout(&ring->io, &cqe, 1, &patience, NULL);
+        if (until && !w->n_hot && !w->set_ready && !io_uring_cq_ready(&ring->io))
+                return sleep_in(ring, until);
+        return crew__uring_busy(ring) ? io_uring_submit_and_get_events(&ring->io) : 0;
 }
 
 /* The kernel had no memory for a completion and dropped it: nothing armed can be relied on. */

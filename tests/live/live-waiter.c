@@ -319,7 +319,8 @@ TEST(closed, "a closed queue ends its operations once, gets after the last messa
 TEST(closed_while_armed, "closing ends what is armed on an empty queue", "[live][wait]")
 {
         crew_auto(waiter) w = new_waiter();
-        crew_auto(queue) q = new_queue(1), full = new_queue(1);
+        crew_auto(queue) q = new_queue(1);
+        crew_auto(queue) full = new_queue(1);
         crew_completion c[8];
         int out, in = 1, seen = 0, n;
         struct later l[2];
@@ -860,7 +861,8 @@ TEST(python_wait, "four producers of ten messages each, until all are closed", "
 TEST(python_wait_integer, "all that is ready is returned together", "[live][wait]")
 {
         crew_auto(waiter) w = new_waiter();
-        crew_auto(queue) a = new_queue(0), b = new_queue(0);
+        crew_auto(queue) a = new_queue(0);
+        crew_auto(queue) b = new_queue(0);
         crew_completion c[4];
         int p[2];
 
