@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "facts.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -325,6 +327,61 @@ TEST(lost_leash, "fact 6: PDEATHSIG is not inherited, and setuid() clears it", "
                 CHECK_INT(atomic_load(leash), ==, 0);
         }
         peer_memory_free(leash, sizeof *leash);
+}
+
+struct program {
+        const char *path;
+        int failed[2]; /* close-on-exec */
+        _Atomic uint32_t *gate;
+};
+
+/* Shares the memory and the errno of its parent, so it calls the kernel alone. */
+static int become(void *arg)
+{
+        struct program *p = arg;
+        char *argv[] = {(char *)(uintptr_t)p->path, NULL}, *envp[] = {NULL};
+        int r;
+
+        while (atomic_load(p->gate) == 0)
+                (void)crew__sys_futex_wait(p->gate, 0, INT64_MAX);
+        r = (int)crew__syscall(SYS_execve, (long)p->path, (long)argv, (long)envp, 0, 0, 0);
+        (void)crew__syscall(SYS_write, p->failed[1], (long)&r, sizeof r, 0, 0, 0);
+        return 127;
+}
+
+/* Starts the program from a child that shares the memory; what its pipe told: 0, or the errno. */
+static int exec_error(const char *path)
+{
+        enum { STACK = 64 * 1024 };
+        struct program p = {.path = path};
+        char *stack = malloc(STACK);
+        int error = 0;
+        ssize_t n;
+        pid_t pid;
+
+        REQUIRE(stack && pipe2(p.failed, O_CLOEXEC) == 0);
+        p.gate = peer_memory(sizeof *p.gate);
+        pid = clone(become, stack + STACK, CLONE_VM | SIGCHLD, &p);
+        REQUIRE(pid > 0);
+        /* This runs although the child has not exec'd: without CLONE_VFORK nobody waits. */
+        CHECK(!fact_readable(p.failed[0], PEER_MS(10)));
+        atomic_store(p.gate, 1);
+        (void)crew__sys_futex_wake(p.gate, 1);
+        close(p.failed[1]);
+        n = read(p.failed[0], &error, sizeof error);
+        CHECK(n == 0 || n == sizeof error);
+        CHECK_INT(peer_join(pid), ==, n ? 127 : 0);
+        close(p.failed[0]);
+        peer_memory_free(p.gate, sizeof *p.gate);
+        free(stack);
+        return error;
+}
+
+TEST(exec_seen, "fact 28: a close-on-exec pipe tells exec from its failure, and nobody waits",
+        "[live][facts]")
+{
+        CHECK_INT(exec_error("/bin/true"), ==, 0);
+        CHECK_INT(exec_error("/nonexistent/program"), ==, -ENOENT);
 }
 
 struct big {
