@@ -47,7 +47,7 @@ static inline pid_t fact_clone(int exit_signal, uint64_t flags, int *pidfd)
 
 static inline bool fact_readable(int fd, int64_t ns)
 {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
+        struct pollfd p = { .fd = fd, .events = POLLIN };
         int r;
 
         do
@@ -65,7 +65,7 @@ static inline bool fact_ended(int pidfd)
 /* Reaps through the pidfd: the exit status, PEER_KILLED + signal, or a negative errno. */
 static inline int fact_reap(int pidfd, int options)
 {
-        siginfo_t info = {0};
+        siginfo_t info = { 0 };
         int r = crew__sys_waitid(pidfd, &info, WEXITED | options, NULL);
 
         if (r < 0)

@@ -20,7 +20,7 @@ static void on_sigchld(int sig)
 
 static void count_sigchld(void)
 {
-        struct sigaction act = {.sa_handler = on_sigchld};
+        struct sigaction act = { .sa_handler = on_sigchld };
 
         REQUIRE(sigaction(SIGCHLD, &act, NULL) == 0);
 }
@@ -136,7 +136,7 @@ static void *reap_anything(void *arg)
 /* What is left of a child that exited with 7 and whose status went elsewhere. */
 static void check_remains(int pidfd)
 {
-        struct crew__pidfd_info info = {.mask = CREW__PIDFD_INFO_EXIT};
+        struct crew__pidfd_info info = { .mask = CREW__PIDFD_INFO_EXIT };
         int r;
 
         CHECK(fact_ended(pidfd));
@@ -200,7 +200,7 @@ TEST(look_only, "fact 5: WNOWAIT leaves the child to be reaped, and that tells i
         "[live][facts]")
 {
         struct rusage usage;
-        siginfo_t info = {0};
+        siginfo_t info = { 0 };
         int pidfd;
 
         if (fact_clone(0, 0, &pidfd) == 0) {
@@ -259,7 +259,7 @@ static void *make_worker(void *arg)
 
 static void check_leash(bool by_server)
 {
-        struct maker m = {.by_server = by_server};
+        struct maker m = { .by_server = by_server };
         pthread_t thread;
 
         m.ready = peer_memory(sizeof *m.ready);
@@ -339,7 +339,7 @@ struct program {
 static int become(void *arg)
 {
         struct program *p = arg;
-        char *argv[] = {(char *)(uintptr_t)p->path, NULL}, *envp[] = {NULL};
+        char *argv[] = { (char *)(uintptr_t)p->path, NULL }, *envp[] = { NULL };
         int r;
 
         while (atomic_load(p->gate) == 0)
@@ -353,7 +353,7 @@ static int become(void *arg)
 static int exec_error(const char *path)
 {
         enum { STACK = 64 * 1024 };
-        struct program p = {.path = path};
+        struct program p = { .path = path };
         char *stack = malloc(STACK);
         int error = 0;
         ssize_t n;
@@ -377,7 +377,7 @@ static int exec_error(const char *path)
         return error;
 }
 
-TEST(exec_seen, "fact 28: a close-on-exec pipe tells exec from its failure, and nobody waits",
+TEST(exec_seen, "fact 8: a close-on-exec pipe tells exec from its failure, and nobody waits",
         "[live][facts]")
 {
         CHECK_INT(exec_error("/bin/true"), ==, 0);
@@ -403,7 +403,7 @@ static void be_big(void *arg)
                 (void)pause();
 }
 
-/* Kills a process of 64 MiB that holds the word. Was the mark there before the pidfd was readable? */
+/* Kills a process of 64 MiB that holds the word; was it marked before the pidfd was readable? */
 static bool mark_came_first(struct big *big)
 {
         int64_t until = peer_now() + test_slow(FACT_SOON);

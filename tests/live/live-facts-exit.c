@@ -48,7 +48,7 @@ static void exit_with_5(void *arg)
         exit(5);
 }
 
-TEST(hooks, "fact 9: a child that calls exit() runs its parent's handlers", "[live][facts]")
+TEST(hooks, "fact 10: a child that calls exit() runs its parent's handlers", "[live][facts]")
 {
         prepare();
         CHECK_INT(peer_join(peer_start(exit_with_5, NULL)), ==, 5);
@@ -63,7 +63,7 @@ static void exit_by_own_hook(void *arg)
         exit(5);
 }
 
-TEST(own_hook, "fact 9: a handler of the child's own runs first, knows the status and may end it",
+TEST(own_hook, "fact 10: a handler of the child's own runs first, knows the status and may end it",
         "[live][facts]")
 {
         prepare();
@@ -79,7 +79,7 @@ static void count_fork(void)
         atomic_fetch_add(&notes->forked, 1);
 }
 
-TEST(no_handlers, "fact 8: clone3 runs no pthread_atfork handler", "[live][facts]")
+TEST(no_handlers, "fact 9: clone3 runs no pthread_atfork handler", "[live][facts]")
 {
         int pidfd;
         pid_t pid;
@@ -143,7 +143,7 @@ static void flush_beside_reader(void *arg)
                 (void)pause();
 }
 
-TEST(flush_hangs, "fact 10: fflush(NULL) hangs while a thread reads from stdin", "[live][facts]")
+TEST(flush_hangs, "fact 11: fflush(NULL) hangs while a thread reads from stdin", "[live][facts]")
 {
         int ends[2];
         pid_t pid;
@@ -189,7 +189,7 @@ static int lock_within(pthread_mutex_t *mutex, int64_t ns)
 static pid_t kill_owner(bool repaired)
 {
         struct robust_list_head *head = fact_robust();
-        struct clone_args args = {.flags = CLONE_PIDFD};
+        struct clone_args args = { .flags = CLONE_PIDFD };
         int *tid_at = NULL, pidfd;
         pid_t pid;
 
@@ -226,7 +226,7 @@ static pid_t kill_owner(bool repaired)
         return pid;
 }
 
-TEST(cached_tid, "fact 8: in a child of bare clone3 a robust mutex names the parent",
+TEST(cached_tid, "fact 9: in a child of bare clone3 a robust mutex names the parent",
         "[live][facts]")
 {
 #ifdef __GLIBC__
@@ -241,7 +241,7 @@ TEST(cached_tid, "fact 8: in a child of bare clone3 a robust mutex names the par
 #endif
 }
 
-TEST(repaired_tid, "fact 8: with its TID and list set right it names the child", "[live][facts]")
+TEST(repaired_tid, "fact 9: with its TID and list set right it names the child", "[live][facts]")
 {
         int r;
 

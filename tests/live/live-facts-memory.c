@@ -56,7 +56,7 @@ static int outcome(int r)
         return r < 0 ? -errno : r;
 }
 
-TEST(sizes, "fact 24: the size of a sealed memfd cannot change", "[live][facts]")
+TEST(sizes, "fact 25: the size of a sealed memfd cannot change", "[live][facts]")
 {
         int fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
         struct stat about;
@@ -71,7 +71,7 @@ TEST(sizes, "fact 24: the size of a sealed memfd cannot change", "[live][facts]"
         close(fd);
 }
 
-TEST(holes, "fact 24: a hole punched by a peer reads as zeros and is no SIGBUS", "[live][facts]")
+TEST(holes, "fact 25: a hole punched by a peer reads as zeros and is no SIGBUS", "[live][facts]")
 {
         const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
         int fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), guarded;
@@ -90,7 +90,7 @@ TEST(holes, "fact 24: a hole punched by a peer reads as zeros and is no SIGBUS",
         close(guarded);
 }
 
-TEST(no_new_writer, "fact 25: F_SEAL_FUTURE_WRITE refuses new writers and lets readers in",
+TEST(no_new_writer, "fact 26: F_SEAL_FUTURE_WRITE refuses new writers and lets readers in",
         "[live][facts]")
 {
         int fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE);
@@ -113,7 +113,7 @@ static void write_there(void *arg)
         at[0] = 7;
 }
 
-TEST(old_writer, "fact 25: what was writable before stays so, in forked children too",
+TEST(old_writer, "fact 26: what was writable before stays so, in forked children too",
         "[live][facts]")
 {
         int fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW);
@@ -138,7 +138,7 @@ static void look_there(void *arg)
                 _exit(errno);
 }
 
-TEST(not_inherited, "fact 26: MADV_DONTFORK keeps a mapping from children", "[live][facts]")
+TEST(not_inherited, "fact 27: MADV_DONTFORK keeps a mapping from children", "[live][facts]")
 {
         int fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW);
         volatile char *at = map(fd, SHARED_WRITABLE);
@@ -165,7 +165,7 @@ static void exit_with(void *arg)
         _exit(*(volatile char *)arg);
 }
 
-TEST(wiped, "fact 26: MADV_WIPEONFORK gives children zeros, of private memory only",
+TEST(wiped, "fact 27: MADV_WIPEONFORK gives children zeros, of private memory only",
         "[live][facts]")
 {
         volatile char *mine = map(-1, MAP_PRIVATE | MAP_ANONYMOUS, PROT_READ | PROT_WRITE);
@@ -204,10 +204,10 @@ static void reopen(void *arg)
         _exit(try_map(fd, SHARED_WRITABLE) == 0 ? 0 : 1);
 }
 
-TEST(reopened, "fact 27: processes of one user open each other's memfd for writing",
+TEST(reopened, "fact 28: processes of one user open each other's memfd for writing",
         "[live][facts]")
 {
-        struct reopened r = {.pid = getpid(), .fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW)};
+        struct reopened r = { .pid = getpid(), .fd = two_pages(F_SEAL_SHRINK | F_SEAL_GROW) };
 
         CHECK_INT(outcome(fchmod(r.fd, 0600)), ==, 0);
         if (prctl(PR_GET_DUMPABLE) != 1)
@@ -216,7 +216,7 @@ TEST(reopened, "fact 27: processes of one user open each other's memfd for writi
         close(r.fd);
 }
 
-TEST(never_code, "fact 24: MFD_NOEXEC_SEAL keeps memory from ever being executable",
+TEST(never_code, "fact 25: MFD_NOEXEC_SEAL keeps memory from ever being executable",
         "[live][facts]")
 {
         int fd = memfd_create("facts", MFD_CLOEXEC | MFD_NOEXEC_SEAL);

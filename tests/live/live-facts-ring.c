@@ -24,8 +24,8 @@ static void arm_futex(struct io_uring *ring, _Atomic uint32_t *word)
 {
         struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
-        io_uring_prep_rw(CREW__IORING_OP_FUTEX_WAIT, sqe, FUTEX2_SIZE_U32, word, 0,
-                atomic_load(word));
+        io_uring_prep_rw(
+                CREW__IORING_OP_FUTEX_WAIT, sqe, FUTEX2_SIZE_U32, word, 0, atomic_load(word));
         sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
         sqe->user_data = FUTEX;
         REQUIRE(io_uring_submit(ring) == 1);
@@ -95,7 +95,7 @@ static void *submit_from_elsewhere(void *arg)
         return &answer;
 }
 
-TEST(one_thread, "fact 11: a second thread may not enter a ring", "[live][facts]")
+TEST(one_thread, "fact 12: a second thread may not enter a ring", "[live][facts]")
 {
         struct io_uring ring;
         pthread_t thread;
@@ -121,11 +121,11 @@ static void *arm_and_leave(void *arg)
         return NULL;
 }
 
-TEST(gone_thread, "fact 11: what a thread armed in a plain ring is cancelled when it ends",
+TEST(gone_thread, "fact 12: what a thread armed in a plain ring is cancelled when it ends",
         "[live][facts]")
 {
         struct io_uring ring;
-        struct armed a = {.ring = &ring};
+        struct armed a = { .ring = &ring };
         pthread_t thread;
         uint64_t id = 0;
         int r;
@@ -202,7 +202,7 @@ static void things_end(struct things *t)
 
 static int epoll_on(int fd)
 {
-        struct epoll_event event = {.events = EPOLLIN};
+        struct epoll_event event = { .events = EPOLLIN };
         int epoll = epoll_create1(EPOLL_CLOEXEC);
 
         REQUIRE(epoll >= 0);
@@ -215,7 +215,7 @@ static int interruptions(unsigned flags)
 {
         struct epoll_event event;
         int unrelated, epoll, r, n = 0;
-        struct things t = {0};
+        struct things t = { 0 };
 
         unrelated = eventfd(0, EFD_CLOEXEC);
         epoll = epoll_on(unrelated);
@@ -231,12 +231,12 @@ static int interruptions(unsigned flags)
         return n;
 }
 
-TEST(quiet, "fact 12: a DEFER_TASKRUN ring does not interrupt its thread", "[live][facts]")
+TEST(quiet, "fact 13: a DEFER_TASKRUN ring does not interrupt its thread", "[live][facts]")
 {
         CHECK_INT(interruptions(OWN_RING), ==, 0);
 }
 
-TEST(loud, "fact 12: any other ring may", "[live][facts]")
+TEST(loud, "fact 13: any other ring may", "[live][facts]")
 {
         /* Known for plain and COOP_TASKRUN rings up to 6.18. A kernel that no longer does it is
          * only more polite. */
@@ -244,11 +244,11 @@ TEST(loud, "fact 12: any other ring may", "[live][facts]")
         INFO("COOP_TASKRUN: %d", interruptions(IORING_SETUP_COOP_TASKRUN));
 }
 
-TEST(mute, "fact 13: the descriptor of such a ring stays silent, a registered eventfd does not",
+TEST(mute, "fact 14: the descriptor of such a ring stays silent, a registered eventfd does not",
         "[live][facts]")
 {
         struct epoll_event event;
-        struct things t = {0};
+        struct things t = { 0 };
         int on_ring, on_bell, bell, left = 0;
         unsigned expected;
         uint64_t id;
@@ -278,9 +278,9 @@ TEST(mute, "fact 13: the descriptor of such a ring stays silent, a registered ev
         close(bell);
 }
 
-TEST(ring_looks, "fact 14: WAITID with WNOWAIT in a ring is a notification only", "[live][facts]")
+TEST(ring_looks, "fact 15: WAITID with WNOWAIT in a ring is a notification only", "[live][facts]")
 {
-        siginfo_t one = {0}, two = {0}, last = {0};
+        siginfo_t one = { 0 }, two = { 0 }, last = { 0 };
         struct rusage usage;
         struct io_uring ring;
         uint64_t id, seen = 0;
@@ -310,10 +310,10 @@ TEST(ring_looks, "fact 14: WAITID with WNOWAIT in a ring is a notification only"
         close(pidfd);
 }
 
-TEST(ring_takes, "fact 14: without WNOWAIT it takes the status from everybody else",
+TEST(ring_takes, "fact 15: without WNOWAIT it takes the status from everybody else",
         "[live][facts]")
 {
-        siginfo_t one = {0}, two = {0};
+        siginfo_t one = { 0 }, two = { 0 };
         struct io_uring ring;
         uint64_t id;
         int pidfd, a, b;
@@ -357,7 +357,7 @@ static bool written_late(siginfo_t *info)
         return *(volatile int *)&info->si_signo != poison;
 }
 
-TEST(ring_writes, "fact 14: a closed ring may still write; WAITID takes no address for that",
+TEST(ring_writes, "fact 15: a closed ring may still write; WAITID takes no address for that",
         "[live][facts]")
 {
         siginfo_t *info = peer_memory(sizeof *info);
@@ -383,7 +383,7 @@ TEST(ring_writes, "fact 14: a closed ring may still write; WAITID takes no addre
         INFO("%d of 10 wrote after io_uring_queue_exit", late);
 }
 
-TEST(ring_wakes, "fact 15: one FUTEX_WAKE_OP changes the word and wakes a ring", "[live][facts]")
+TEST(ring_wakes, "fact 16: one FUTEX_WAKE_OP changes the word and wakes a ring", "[live][facts]")
 {
         _Atomic uint32_t word = 1;
         struct io_uring ring;
@@ -414,10 +414,10 @@ static void *sleep_on(void *arg)
         return NULL;
 }
 
-TEST(swallowed, "fact 16: a ring that nobody drives swallows a single wake", "[live][facts]")
+TEST(swallowed, "fact 17: a ring that nobody drives swallows a single wake", "[live][facts]")
 {
         _Atomic uint32_t word = 1;
-        struct sleeper s = {.word = &word};
+        struct sleeper s = { .word = &word };
         struct io_uring ring;
         pthread_t thread;
         uint64_t id;

@@ -90,10 +90,10 @@ static int join_sleeper(struct sleep *z)
         return atomic_load(&z->s->slept) - 1;
 }
 
-TEST(marked, "fact 19: a killed owner's word is marked and one sleeper is woken", "[live][facts]")
+TEST(marked, "fact 20: a killed owner's word is marked and one sleeper is woken", "[live][facts]")
 {
         struct shared *s = share();
-        struct sleep z = {.s = s, .patience = FACT_SOON};
+        struct sleep z = { .s = s, .patience = FACT_SOON };
         pid_t pid = start(hold, s);
 
         CHECK_INT(atomic_load(&s->word), ==, pid);
@@ -112,7 +112,7 @@ static void claim_only(void *arg)
         stay(s);
 }
 
-TEST(claimed, "fact 19: a pending slot for another's word changes nothing", "[live][facts]")
+TEST(claimed, "fact 20: a pending slot for another's word changes nothing", "[live][facts]")
 {
         struct shared *s = share();
         uint32_t mine = (uint32_t)crew__sys_gettid();
@@ -191,7 +191,7 @@ static bool killed_after(struct shared *s, int steps, uint32_t *word)
         return inside;
 }
 
-TEST(each_step, "fact 19: SIGKILL after any instruction of lock and unlock leaves no dead owner",
+TEST(each_step, "fact 20: SIGKILL after any instruction of lock and unlock leaves no dead owner",
         "[live][facts]")
 {
         struct shared *s = share();
@@ -201,7 +201,10 @@ TEST(each_step, "fact 19: SIGKILL after any instruction of lock and unlock leave
         while (killed_after(s, steps, &word)) {
                 CHECK(word == 0 || word == FUTEX_OWNER_DIED);
                 marked += word == FUTEX_OWNER_DIED;
-                REQUIRE(++steps < 200);
+                /* A step breaks an exclusive access, which then never succeeds. */
+                if (++steps == 200 && !marked)
+                        SKIP("atomic operations cannot be stepped through on this CPU");
+                REQUIRE(steps < 400);
         }
         CHECK_INT(word, ==, 0);
         CHECK_INT(marked, >=, 1);
@@ -231,7 +234,7 @@ static void hold_around_mutex(void *arg)
         stay(s);
 }
 
-TEST(one_slot, "fact 20: a robust mutex clears the slot, and a dead owner stays in the word",
+TEST(one_slot, "fact 21: a robust mutex clears the slot, and a dead owner stays in the word",
         "[live][facts]")
 {
         struct shared *s = share();
@@ -275,7 +278,7 @@ static void die_pending(void *arg)
         (void)kill(getpid(), SIGKILL);
 }
 
-TEST(namespaces, "fact 21: from another pid namespace a live owner is declared dead",
+TEST(namespaces, "fact 22: from another pid namespace a live owner is declared dead",
         "[live][facts]")
 {
         struct shared *s = share();
@@ -312,7 +315,7 @@ static void release_and_die(void *arg)
 /* What the sleeper sees when somebody (or nobody: 0) took the word before its last owner died. */
 static int slept_with(struct shared *s, uint32_t barger, int64_t patience)
 {
-        struct sleep z = {.s = s, .patience = patience};
+        struct sleep z = { .s = s, .patience = patience };
         pid_t pid;
 
         atomic_store(&s->go, 0);
@@ -330,7 +333,7 @@ static int slept_with(struct shared *s, uint32_t barger, int64_t patience)
         return join_sleeper(&z);
 }
 
-TEST(passed_on, "fact 22: a death between release and wake wakes a sleeper", "[live][facts]")
+TEST(passed_on, "fact 23: a death between release and wake wakes a sleeper", "[live][facts]")
 {
         struct shared *s = share();
 
@@ -338,7 +341,7 @@ TEST(passed_on, "fact 22: a death between release and wake wakes a sleeper", "[l
         unshare_it(s);
 }
 
-TEST(barger, "fact 22: unless somebody took the word meanwhile", "[live][facts]")
+TEST(barger, "fact 23: unless somebody took the word meanwhile", "[live][facts]")
 {
         struct shared *s = share();
 
@@ -357,7 +360,7 @@ static void exec_inside(void *arg)
         _exit(126);
 }
 
-TEST(exec_marks, "fact 23: exec with the lock held marks it, though the process lives on",
+TEST(exec_marks, "fact 24: exec with the lock held marks it, though the process lives on",
         "[live][facts]")
 {
         struct shared *s = share();
@@ -383,7 +386,7 @@ static int leave(void *arg)
         return 0;
 }
 
-TEST(descendants, "fact 23: the end of a child does not touch its parent's lock", "[live][facts]")
+TEST(descendants, "fact 24: the end of a child does not touch its parent's lock", "[live][facts]")
 {
         enum { STACK = 64 * 1024 };
         struct shared *s = share();

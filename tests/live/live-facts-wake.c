@@ -31,7 +31,7 @@ static void *sleep_on(void *arg)
 
 static void lie_down(struct bed *b, _Atomic uint32_t *word, int64_t patience)
 {
-        *b = (struct bed){.word = word, .patience = patience};
+        *b = (struct bed){ .word = word, .patience = patience };
         REQUIRE(pthread_create(&b->thread, NULL, sleep_on, b) == 0);
         while (atomic_load(&b->tid) == 0)
                 peer_pause(PEER_MS(1));
@@ -44,7 +44,7 @@ static int got_up(struct bed *b)
         return b->answer;
 }
 
-TEST(wake_op, "fact 15: one FUTEX_WAKE_OP clears the bit, counts on and wakes everybody",
+TEST(wake_op, "fact 16: one FUTEX_WAKE_OP clears the bit, counts on and wakes everybody",
         "[live][facts]")
 {
         _Atomic uint32_t word = 1;
@@ -72,7 +72,7 @@ static void wake_and_die(void *arg)
         (void)kill(getpid(), SIGKILL);
 }
 
-TEST(split_wake, "fact 15: a notifier killed between store and wake leaves sleepers behind",
+TEST(split_wake, "fact 16: a notifier killed between store and wake leaves sleepers behind",
         "[live][facts]")
 {
         _Atomic uint32_t *word = peer_memory(sizeof *word);
@@ -124,8 +124,7 @@ static bool meet(struct litmus *l, int side, uint32_t turn)
         return true;
 }
 
-static uint32_t store_then_load(
-        _Atomic uint32_t *mine, const _Atomic uint32_t *other, bool fenced)
+static uint32_t store_then_load(_Atomic uint32_t *mine, const _Atomic uint32_t *other, bool fenced)
 {
         atomic_store_explicit(mine, 1, memory_order_release);
         if (fenced)
@@ -150,7 +149,7 @@ static void *second_side(void *arg)
 /* How often both sides missed the other's store, out of *rounds. */
 static uint32_t both_missed(bool fenced, uint32_t *rounds)
 {
-        struct litmus l = {.fenced = fenced, .rounds = *rounds};
+        struct litmus l = { .fenced = fenced, .rounds = *rounds };
         uint32_t missed = 0, i;
         pthread_t thread;
 
@@ -175,7 +174,7 @@ static uint32_t both_missed(bool fenced, uint32_t *rounds)
         return missed;
 }
 
-TEST(fence, "fact 17: with a fence between store and load one side sees the other", "[live][facts]")
+TEST(fence, "fact 18: with a fence between store and load one side sees the other", "[live][facts]")
 {
         uint32_t bare = (uint32_t)test_scale(5000000, 50000), fenced = bare, missed;
 
@@ -188,7 +187,7 @@ TEST(fence, "fact 17: with a fence between store and load one side sees the othe
 
 static int edge_on(int fd)
 {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+        struct epoll_event event = { .events = EPOLLIN | EPOLLET };
         int epoll = epoll_create1(EPOLL_CLOEXEC);
 
         REQUIRE(epoll >= 0);
@@ -208,7 +207,7 @@ static ssize_t add(int fd, uint64_t n)
         return write(fd, &n, sizeof n) < 0 ? -errno : 0;
 }
 
-TEST(unread, "fact 18: an eventfd that nobody reads gives every epoll an edge for each write",
+TEST(unread, "fact 19: an eventfd that nobody reads gives every epoll an edge for each write",
         "[live][facts]")
 {
         int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -241,7 +240,7 @@ static void take_edge(void *arg)
         (void)kill(getpid(), SIGKILL);
 }
 
-TEST(dead_reader, "fact 18: a process that dies with its edge takes nobody else's", "[live][facts]")
+TEST(dead_reader, "fact 19: a process that dies with its edge takes nobody else's", "[live][facts]")
 {
         int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         int mine = edge_on(bell);
@@ -253,7 +252,7 @@ TEST(dead_reader, "fact 18: a process that dies with its edge takes nobody else'
         close(bell);
 }
 
-TEST(saturated, "fact 18: a full eventfd answers EAGAIN and rings no more", "[live][facts]")
+TEST(saturated, "fact 19: a full eventfd answers EAGAIN and rings no more", "[live][facts]")
 {
         int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         int a = edge_on(bell);
@@ -266,13 +265,14 @@ TEST(saturated, "fact 18: a full eventfd answers EAGAIN and rings no more", "[li
         close(bell);
 }
 
-TEST(no_reopen, "fact 18: an eventfd cannot be opened again through /proc", "[live][facts]")
+TEST(no_reopen, "fact 19: an eventfd cannot be opened again through /proc", "[live][facts]")
 {
         int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         char path[64];
 
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", bell);
         CHECK_INT(open(path, O_RDWR | O_CLOEXEC), ==, -1);
-        CHECK_INT(errno, ==, ENXIO);
+        /* Its inode belongs to root and has no file behind it: one of the two is in the way. */
+        CHECK(errno == ENXIO || errno == EACCES);
         close(bell);
 }
