@@ -68,6 +68,9 @@ struct __attribute__((aligned(16))) crew_process {
 /* First thing in every call: -EINVAL for no handle, -ECHILD for one of another process. */
 int crew__process_enter(const crew_process *p);
 
+/* The checks of a join: enter, and -ECHILD for oneself, -ESRCH before the start. */
+int crew__process_enter_joinable(crew_process *p);
+
 /* A reference keeps handle and pidfd; every process that is registered has one. */
 crew_process *crew__process_ref(crew_process *p);
 crew_process *crew__process_unref(crew_process *p);
