@@ -76,11 +76,11 @@ static void forget_all(crew_waiter *w)
 
 static void release_all(crew_waiter *w)
 {
-        CREW__EACH (source, &w->sources) {
-                crew__source *s = CREW__OF(source, crew__source, all);
+        /* A source goes with its last operation. */
+        while (!crew__link_alone(&w->sources)) {
+                crew__source *s = CREW__OF(w->sources.next, crew__source, all);
 
-                while (!crew__link_alone(&s->ops))
-                        crew__op_release(w, CREW__OF(s->ops.next, crew__op, sleeping));
+                crew__op_release(w, CREW__OF(s->ops.next, crew__op, sleeping));
         }
 }
 

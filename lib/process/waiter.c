@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The end of a process as an operation of a waiter. */
+/* Joining in a waiter: the kernel only tells of the end, the status is collected as by every join. */
 
 #include "event/operation.h"
 #include "process/process.h"
-
-#include <sys/epoll.h>
 
 static bool try_join(crew__op *op, int64_t *result)
 {
@@ -13,34 +11,32 @@ static bool try_join(crew__op *op, int64_t *result)
         return crew__process_poll_ended(op->spec.object) != 0;
 }
 
-static void drop(void *object)
+static void unref(void *process)
 {
-        (void)crew__process_unref(object);
+        (void)crew__process_unref(process);
 }
 
 static const crew__op_class join_class = {
         .kind = CREW_JOINED,
         .try = try_join,
-        .unref = drop,
+        .unref = unref,
 };
 
 int crew_waiter_join(crew_waiter *w, crew_process *p, uint64_t tag)
 {
-        crew__op_spec spec = { .class = &join_class, .object = p, .tag = tag };
-        int r;
+        crew__op_spec spec = {
+                .class = &join_class,
+                .object = p,
+                .tag = tag,
+                .source = CREW__SOURCE_PROCESS,
+        };
+        int r = crew__waiter_enter(w);
 
-        r = crew__waiter_enter(w);
         if (r == 0)
                 r = crew__process_enter_joinable(p);
         if (r < 0)
                 return r;
         spec.fd = p->pidfd;
-        spec.source = CREW__SOURCE_PROCESS;
-        if (p->role == CREW__PARENT) {
-                /* Not a child of ours: waitid() would refuse it, but its pidfd can be polled. */
-                spec.source = CREW__SOURCE_FD;
-                spec.mask = EPOLLIN;
-        }
         (void)crew__process_ref(p);
         r = crew__waiter_arm(w, &spec);
         if (r < 0)

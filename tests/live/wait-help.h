@@ -6,20 +6,31 @@
 
 #include "check.h"
 
+#include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/wait.h>
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
-/* Each thread keeps up to four free rings; here they count as having been there before. */
+static inline int wait_warm_target(void *unused)
+{
+        (void)unused;
+        return 0;
+}
+
+/* Each thread keeps up to four free rings and each process a pidfd of itself; here they count as
+ * having been there before. */
 static inline void wait_warm_up(void)
 {
         crew_waiter *w[4] = { NULL };
+        crew_process *p;
         crew_completion c;
 
         for (int i = 0; i < 4; i++) {
@@ -28,6 +39,10 @@ static inline void wait_warm_up(void)
         }
         for (int i = 0; i < 4; i++)
                 w[i] = crew_waiter_free(w[i]);
+        if (crew_process_launch(&p, wait_warm_target, NULL, NULL) == 0) {
+                (void)crew_process_join(p, CREW_S(5));
+                (void)crew_process_free(p);
+        }
 }
 
 #define WAIT_WARM_UP                                                                               \
@@ -65,6 +80,80 @@ static inline const crew_completion *wait_find(const crew_completion *c, int n, 
                         return &c[i];
         }
         return NULL;
+}
+
+static inline crew_waiter *new_waiter(void)
+{
+        crew_waiter *w;
+
+        REQUIRE_OK(crew_waiter_new(&w, 0));
+        return w;
+}
+
+static inline crew_queue *new_queue(size_t max)
+{
+        crew_queue *q;
+
+        REQUIRE_OK(crew_queue_new(&q, max, NULL));
+        return q;
+}
+
+struct later {
+        pthread_t thread;
+        int64_t after;
+        void (*act)(void *arg);
+        void *arg;
+};
+
+static inline void *later_main(void *data)
+{
+        struct later *l = data;
+        struct timespec pause = { l->after / CREW_S(1), l->after % CREW_S(1) };
+
+        nanosleep(&pause, NULL);
+        l->act(l->arg);
+        return NULL;
+}
+
+/* Runs act(arg) in a thread after a while. */
+static inline void later(struct later *l, int64_t after, void (*act)(void *), void *arg)
+{
+        *l = (struct later){ .after = after, .act = act, .arg = arg };
+        REQUIRE(pthread_create(&l->thread, NULL, later_main, l) == 0);
+}
+
+static inline void later_end(struct later *l)
+{
+        REQUIRE(pthread_join(l->thread, NULL) == 0);
+}
+
+static inline void put_seven(void *q)
+{
+        int seven = 7;
+
+        REQUIRE_OK(CREW_PUT(q, &seven, CREW_S(5)));
+}
+
+static inline void take_one(void *q)
+{
+        int value;
+
+        REQUIRE_OK(CREW_GET(q, &value, CREW_S(5)));
+}
+
+static inline void close_queue(void *q)
+{
+        REQUIRE_OK(crew_queue_close(q));
+}
+
+static inline void wake(void *w)
+{
+        REQUIRE_OK(crew_waiter_wake(w));
+}
+
+static inline void write_byte(void *fd)
+{
+        REQUIRE(write(*(int *)fd, "x", 1) == 1);
 }
 
 /* How many open descriptors /proc describes with that text; all of them for "". */
