@@ -75,7 +75,9 @@ int crew_queue_fd(crew_queue *q)
                 return there->epoll;
         }
         destroy(there);
-        (void)crew__queue_rearm(q);
+        /* What was put before had nobody to tell. */
+        if (crew__queue_rearm(q))
+                crew__events_wake(&q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
         return made->epoll;
 }
 

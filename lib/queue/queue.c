@@ -188,7 +188,7 @@ int crew__queue_adopt(crew_queue *q)
 
         if (!crew__pid_namespace_is(q->ring->pid_namespace))
                 return crew__fail(EXDEV,
-                        "queue %s: made in another pid namespace; its locks name owners by numbers "
+                        "queue %.63s: made in another pid namespace; its locks name owners by numbers "
                         "that mean other threads here",
                         q->ring->name);
         if (q->ring->creator != (uint32_t)getpid() &&

@@ -47,6 +47,18 @@ static inline int crew__side_messages(crew_queue *q, uint64_t head, uint64_t *ta
         return 0;
 }
 
+/* For a batch that has come to the end of what was known: is there more by now? */
+static inline bool crew__side_more(crew_queue *q, uint64_t head, uint64_t *tail)
+{
+        uint64_t seen = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
+
+        if (seen == *tail || !crew__index_valid(seen, head, q->ring_bytes))
+                return false;
+        *tail = seen;
+        atomic_store_explicit(&q->ring->consumers.other, seen, memory_order_relaxed);
+        return true;
+}
+
 /* The size of the record at `at`, which lies before `tail`; read once. -ENOTRECOVERABLE. */
 static inline int64_t crew__side_size(crew_queue *q, uint64_t at, uint64_t tail)
 {

@@ -174,7 +174,7 @@ static inline int get_inside(crew_queue *q, taking *t)
         r = crew__side_messages(q, head, &tail);
         if (r < 0)
                 return r;
-        for (; done < t->max && at != tail; done++) {
+        for (; done < t->max && (at != tail || crew__side_more(q, head, &tail)); done++) {
                 int64_t size = crew__side_size(q, at, tail);
 
                 if (__builtin_expect(size < 0, 0))
@@ -237,6 +237,7 @@ static int wrong_size(const crew_queue *q, const taking *t, int why)
 static int get_all(crew_queue *q, taking *t, int64_t timeout)
 {
         crew__patience patience = crew__patience_of(timeout);
+        bool rearmed = false;
         int r;
 
         r = crew__queue_enter(q);
@@ -251,8 +252,11 @@ static int get_all(crew_queue *q, taking *t, int64_t timeout)
                 if (r != -EAGAIN)
                         return r;
                 if (timeout <= 0) {
-                        if (crew__queue_rearm(q))
+                        /* Once: a message behind a lock that is not let go is there each time. */
+                        if (!rearmed && crew__queue_rearm(q)) {
+                                rearmed = true;
                                 continue;
+                        }
                         return crew__fail_quick(EAGAIN, "the queue is empty");
                 }
                 r = crew__queue_pause(q, CREW__QUEUE_GET, 0, crew__patience_end(&patience));

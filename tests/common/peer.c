@@ -37,7 +37,8 @@ pid_t peer_start(void (*fn)(void *), void *arg)
         if (pid)
                 return pid;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
+        /* 0: the parent is in another pid namespace. */
+        if (getppid() != parent && getppid() != 0)
                 _exit(1);
         fn(arg);
         _exit(0);
@@ -127,6 +128,13 @@ bool peer_await_sleep(pid_t tid, int64_t ns)
                         return false;
                 peer_pause(200000);
         }
+}
+
+bool peer_on_valgrind(void)
+{
+        const char *preload = getenv("LD_PRELOAD");
+
+        return preload && strstr(preload, "vgpreload");
 }
 
 uint64_t peer_random(uint64_t *state)

@@ -38,6 +38,9 @@ bool peer_await_sleep(pid_t tid, int64_t ns);
 void peer_pause(int64_t ns);
 int64_t peer_now(void);
 
+/* Valgrind knows neither robust lists nor clone3, and makes children that share memory by fork. */
+bool peer_on_valgrind(void);
+
 /* xorshift: a test prints its seed, and CREW_TEST_SEED repeats it. */
 uint64_t peer_random(uint64_t *state);
 uint64_t peer_seed(void);
