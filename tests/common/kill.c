@@ -51,7 +51,7 @@ static bool stopped(pid_t pid, int *sig)
 
 pid_t victim_start(void (*fn)(void *), void *arg)
 {
-        struct start start = { fn, arg };
+        struct start start = {fn, arg};
         pid_t pid = peer_start(be_victim, &start);
         int sig;
 
@@ -61,7 +61,8 @@ pid_t victim_start(void (*fn)(void *), void *arg)
                         break;
                 REQUIRE(ptrace(PTRACE_CONT, pid, NULL, (void *)(intptr_t)sig) == 0);
         }
-        (void)ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+        (void)ptrace(
+                PTRACE_SETOPTIONS, pid, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
         return pid;
 }
 
@@ -108,8 +109,8 @@ bool victim_to_syscall(pid_t pid)
 
 static struct user_regs_struct registers(pid_t pid)
 {
-        struct user_regs_struct regs = { 0 };
-        struct iovec io = { &regs, sizeof regs };
+        struct user_regs_struct regs = {0};
+        struct iovec io = {&regs, sizeof regs};
 
         (void)ptrace(PTRACE_GETREGSET, pid, (void *)NT_PRSTATUS, &io);
         return regs;
@@ -192,6 +193,16 @@ int64_t canary_longest(struct canary *canary)
                 longest = waiting > longest ? waiting : longest;
         }
         return longest;
+}
+
+bool canary_late(struct canary *canary, int64_t took, int64_t bound)
+{
+        int64_t gap = canary_longest(canary);
+
+        if (took - gap <= test_slow(bound))
+                return false;
+        INFO("took %lld us, canary %lld us", (long long)took / 1000, (long long)gap / 1000);
+        return true;
 }
 
 void canary_stop(struct canary *canary)

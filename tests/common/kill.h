@@ -42,6 +42,8 @@ long victim_call(pid_t pid);   /* its number, at an entry or exit */
 struct canary;
 struct canary *canary_start(void);
 int64_t canary_longest(struct canary *canary); /* since the last call, ns */
+/* Was that later than `bound` (stretched) and what the machine did since the last call? Says so. */
+bool canary_late(struct canary *canary, int64_t took, int64_t bound);
 void canary_stop(struct canary *canary);
 
 #endif

@@ -2,9 +2,9 @@
 
 /*
  * SIGKILL at the instructions that matter: while a lock is held, between commit and notify, and of
- * a sleeper that was just woken. Whoever is left goes on within 100 ms, and no message is lost, torn
- * or doubled. Each case has a twin in which the mechanism that saves it is taken away from outside;
- * there the twin must see the hang, or the case proves nothing:
+ * a sleeper that was just woken. Whoever is left goes on within 100 ms, and no message is lost,
+ * torn or doubled. Each case has a twin in which the mechanism that saves it is taken away from
+ * outside; there the twin must see the hang, or the case proves nothing:
  *
  *   robust lock    the victim forgets its robust list, and the mark that says so is wiped, so that
  *                  nobody looks for its owner either
@@ -164,16 +164,6 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
         return atomic_load(&s->when) - began;
 }
 
-static void judge(struct canary *canary, int64_t took, int *late)
-{
-        int64_t gap = canary_longest(canary);
-
-        if (took - gap > test_slow(BOUND)) {
-                INFO("took %lld us, canary %lld us", (long long)took / 1000, (long long)gap / 1000);
-                ++*late;
-        }
-}
-
 static void sum_up(struct canary *canary, long long forced, int late)
 {
         INFO("%lld forced kills, %d late", forced, late);
@@ -207,7 +197,7 @@ static void killed_holders(enum side side)
                         continue;
                 }
                 committed = atomic_load(index_of(s)) != before;
-                judge(canary, kill_holder(s, i & 1), &late);
+                late += canary_late(canary, kill_holder(s, i & 1), BOUND);
                 forced++;
                 if (side == PUT)
                         drain(s, committed ? 10 : 11, 11);
@@ -285,9 +275,7 @@ static pid_t start_sleeper(struct shared *s)
 /* Somebody has announced that it sleeps. */
 static bool asleep(struct shared *s)
 {
-        int64_t until = peer_now() + test_slow(CREW_S(5));
-
-        while (!(atomic_load(&s->q->ring->readable.word) & 1) && peer_now() < until)
+        for (int i = 0; i < 100000 && !(atomic_load(&s->q->ring->readable.word) & 1); i++)
                 peer_pause(50000);
         return atomic_load(&s->q->ring->readable.word) & 1;
 }
@@ -340,7 +328,7 @@ TEST(untold, "SIGKILL between commit and notify", "[kill][queue]")
                 s->victim = victim_start(victim, s);
                 forced += kill_untold(s, (long)(i % 12), &began);
                 REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
-                judge(canary, atomic_load(&s->when) - began, &late);
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
                 CHECK(crew_queue_empty(s->q));
         }
         sum_up(canary, forced, late);
@@ -375,8 +363,7 @@ static bool to_sleep(struct shared *s)
                         return false;
                 inside = !inside;
                 if (inside && victim_call(s->victim) == SYS_futex)
-                        return victim_resume(s->victim) &&
-                               peer_await_sleep(s->victim, CREW_S(1));
+                        return victim_resume(s->victim) && peer_await_sleep(s->victim, CREW_S(1));
         }
         return false;
 }
@@ -409,7 +396,7 @@ TEST(woken_get, "SIGKILL of a get that was just woken", "[kill][queue]")
                 forced += woken(s);
                 peer_kill(s->victim);
                 REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
-                judge(canary, atomic_load(&s->when) - began, &late);
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
         }
         sum_up(canary, forced, late);
         REQUIRE_OK(crew_queue_close(s->q));
@@ -466,7 +453,7 @@ TEST(woken_put, "SIGKILL of a put that was just woken for its lock", "[kill][que
                 forced += woken(s);
                 peer_kill(s->victim);
                 CHECK_INT(peer_join(pid), ==, 0);
-                judge(canary, atomic_load(&s->when) - began, &late);
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
                 REQUIRE_OK(CREW_GET(s->q, &got, CREW_NOW));
                 CHECK(crew_queue_empty(s->q));
         }
@@ -508,7 +495,6 @@ TEST(no_lock_slice, "without the slice a sleeper beside a killed one misses the 
                 if (forced)
                         CHECK_INT(atomic_load(&s->go), ==, ETIMEDOUT);
         }
-        if (!forced)
-                SKIP("no kill fell behind a wake");
+        CHECK(forced);
         unshare_it(s);
 }
