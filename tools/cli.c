@@ -23,7 +23,7 @@ void cli_name(const char *name)
         complainer = name;
 }
 
-static void complain(const char *format, va_list args)
+static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list args)
 {
         fprintf(stderr, "%s: ", complainer);
         vfprintf(stderr, format, args);

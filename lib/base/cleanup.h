@@ -4,6 +4,7 @@
 
 /* Scope-bound ownership for the library's own functions. */
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +14,24 @@ static inline int crew__close(int fd)
         if (fd >= 0)
                 (void)close(fd);
         return -1;
+}
+
+/*
+ * Moves a new descriptor out of the places of stdin, stdout and stderr, where it lands if the host
+ * closed them and where the host's next printf() would write into it. Negative ones pass unchanged;
+ * so does a descriptor for which there is no other place.
+ */
+static inline int crew__above_stdio(int fd)
+{
+        int moved;
+
+        if (__builtin_expect(fd < 0 || fd > STDERR_FILENO, 1))
+                return fd;
+        moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (moved < 0)
+                return fd;
+        (void)close(fd);
+        return moved;
 }
 
 static inline void crew__closep(int *fd)

@@ -8,12 +8,16 @@
  *
  *      changer                                 sleeper
  *   1  commit (release store)               a  value = crew__events_prepare()   sets the bit
- *   2  seq_cst fence                        b  seq_cst fence (inside prepare)
+ *   2  full barrier                         b  seq_cst fence (inside prepare)
  *   3  read the sleeper bit                 c  look again at what was waited for
  *   4  if set: FUTEX_WAKE_OP(ADD 1)         d  futex wait while the word is `value`
  *
- * Either 3 sees the bit or c sees the commit: with a fence between the store and the load on both
+ * Either 3 sees the bit or c sees the commit: with a barrier between the store and the load on both
  * sides the two loads cannot both miss (C11 7.17.4; without it x86 loses one in two thousand).
+ * The barrier of 2 is a seq_cst fence. A changer that released a lock after its commit has executed
+ * an atomic exchange since: on x86 a locked instruction is that barrier already and the fence is
+ * left out (it would be a third of the cost of a small message); C11 promises nothing of the kind
+ * for two objects and arm64 keeps no such order, so everywhere else the fence stays.
  * 4 makes the odd word even, so the bit is gone and the count moved, and wakes everybody, in one
  * system call that SIGKILL cannot split. Two changers may both add: the word is odd again without a
  * sleeper, which costs one wake for nobody. All are woken because a waiter whose io_uring was armed
@@ -36,14 +40,30 @@ typedef struct crew__events {
 /* The slow half of notify: somebody sleeps. */
 void crew__events_wake(crew__events *events, int eventfd);
 
-static inline void crew__events_notify(crew__events *events, int eventfd)
+static inline void crew__events_look(crew__events *events, int eventfd)
 {
-        /* Pairs with the fence in crew__events_prepare and crew__events_arm. */
-        atomic_thread_fence(memory_order_seq_cst);
         if (__builtin_expect((atomic_load_explicit(&events->word, memory_order_relaxed) & 1) |
                             atomic_load_explicit(&events->armed, memory_order_relaxed),
                     0))
                 crew__events_wake(events, eventfd);
+}
+
+/* Both pair with the fence in crew__events_prepare and crew__events_arm. */
+static inline void crew__events_notify(crew__events *events, int eventfd)
+{
+        atomic_thread_fence(memory_order_seq_cst);
+        crew__events_look(events, eventfd);
+}
+
+/* The same for a caller whose last atomic operation, after the commit, was a read-modify-write. */
+static inline void crew__events_notify_after_rmw(crew__events *events, int eventfd)
+{
+#if defined(__x86_64__)
+        atomic_signal_fence(memory_order_seq_cst);
+#else
+        atomic_thread_fence(memory_order_seq_cst);
+#endif
+        crew__events_look(events, eventfd);
 }
 
 /* Announces a sleeper; the caller then looks again, and sleeps while the word is what this returned.

@@ -33,6 +33,18 @@ struct trial {
 
 enum { STACK_SIZE = 128 * 1024 };
 
+/*
+ * ThreadSanitizer takes every clone() for a fork and resets its books in the child, which with
+ * shared memory would be the books of the host. Where it is, in the host or in crew, the child gets
+ * a copy of the memory; the exit status carries the answer either way.
+ */
+extern void tsan_is_here(void) __asm__("__tsan_init") __attribute__((weak));
+
+static int memory_flag(void)
+{
+        return tsan_is_here ? 0 : CLONE_VM;
+}
+
 /* Answers through the exit status, which also works where an emulator makes a fork of it. */
 static int child_main(void *arg)
 {
@@ -82,8 +94,8 @@ static int run_apart(crew__trial_fn *body, void *arg, int flags, bool *started, 
 
         /* A handler of the host that ran in the child would run on the host's memory. */
         (void)crew__sys_sigmask(SIG_BLOCK, &everything, &mask);
-        pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags,
-                &trial, &fd);
+        pid = clone(child_main, stack + STACK_SIZE,
+                memory_flag() | CLONE_VFORK | CLONE_PIDFD | flags, &trial, &fd);
         if (pid < 0) {
                 r = -errno;
         } else {
@@ -335,6 +347,25 @@ static int try_die_with_lock(void *arg)
         return crew__sys_set_robust_list(&trial->head);
 }
 
+/* Whether the kernel marks the lock of a child that dies with it. */
+static int probe_mark(void)
+{
+        struct robust_trial *trial = mmap(
+                NULL, sizeof *trial, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        bool started;
+        int r;
+
+        if (trial == MAP_FAILED)
+                return -ENOMEM;
+        r = run_apart(try_die_with_lock, trial, 0, &started, NULL);
+        if (!started)
+                r = 0; /* no child may be made: the other half of the answer has to do */
+        else if (r == 0 && !(atomic_load(&trial->word) & FUTEX_OWNER_DIED))
+                r = -EOPNOTSUPP;
+        (void)munmap(trial, sizeof *trial);
+        return r;
+}
+
 /*
  * Two halves: a child that dies holding a lock gets it marked, and the C library has registered a
  * list for this thread (musl does so late). Its offset must lead from a list node to a lock word
@@ -342,18 +373,13 @@ static int try_die_with_lock(void *arg)
  */
 int crew__probe_robust_list(void)
 {
-        struct robust_trial trial = {.word = 0};
         struct robust_list_head *head = NULL;
         size_t size = 0;
-        bool started;
         int r;
 
-        r = run_apart(try_die_with_lock, &trial, 0, &started, NULL);
-        if (started && r < 0)
+        r = probe_mark();
+        if (r < 0)
                 return r;
-        if (started && !(atomic_load(&trial.word) & FUTEX_OWNER_DIED))
-                return -EOPNOTSUPP;
-
         r = crew__sys_get_robust_list(0, &head, &size);
         if (r < 0)
                 return r;

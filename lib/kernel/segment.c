@@ -99,7 +99,7 @@ static int make_memfd(const char *kind, const char *name, size_t bytes)
         if (crew__has(CREW__NOEXEC_SEAL))
                 flags |= MFD_NOEXEC_SEAL;
         (void)snprintf(label, sizeof label, "crew:%s:%s", kind, name ? name : "");
-        fd = memfd_create(label, flags);
+        fd = crew__above_stdio(memfd_create(label, flags));
         if (fd < 0)
                 return -errno;
         if (ftruncate(fd, (off_t)bytes) < 0)
@@ -152,7 +152,7 @@ static int fill(crew__segment *s, const char *kind, const char *name, unsigned n
         if (s->fd < 0)
                 return s->fd == -EMFILE ? descriptor_error(kind, EMFILE, 1 + n_events) : s->fd;
         for (unsigned i = 0; i < n_events; i++) {
-                s->events[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+                s->events[i] = crew__above_stdio(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
                 if (s->events[i] < 0)
                         return descriptor_error(kind, errno, n_events - i);
         }

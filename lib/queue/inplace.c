@@ -5,7 +5,7 @@
  * locked meanwhile; until the commit the index stands before the record, so a death leaves nothing.
  */
 
-#include "queue/queue.h"
+#include "queue/sides.h"
 
 #include "base/fail.h"
 
@@ -21,16 +21,12 @@ static int need(const crew_queue *q, uint32_t single, const char *what, const ch
 static int reserve_once(crew_queue *q, void **at, size_t size)
 {
         uint64_t tail = atomic_load_explicit(&q->ring->tail, memory_order_relaxed);
-        uint64_t head = atomic_load_explicit(&q->ring->head, memory_order_acquire);
+        int r = crew__side_check(q, CREW__STATE_CLOSED);
 
-        if (crew__queue_state(q) & CREW__STATE_BROKEN)
-                return crew__fail_quick(ENOTRECOVERABLE, "the queue is unusable");
-        if (crew__queue_state(q) & CREW__STATE_CLOSED)
-                return crew__fail_quick(EPIPE, "the queue is closed");
-        if (!crew__index_valid(tail, head, q->ring_bytes))
-                return crew__queue_broken(q, "its indices contradict each other");
-        if (!crew__queue_room(q, tail, head, crew__record_bytes(size)))
-                return -EAGAIN;
+        if (r == 0)
+                r = crew__side_room(q, tail, tail, crew__record_bytes(size));
+        if (r < 0)
+                return r;
         *at = crew__record_at(q->data, tail, q->ring_bytes) + CREW__RECORD_HEADER;
         q->reserved = (crew__window){ .open = true, .size = size };
         return 0;
@@ -85,9 +81,7 @@ int crew_queue_commit(crew_queue *q, size_t size)
                         q->ring->name, size, (unsigned long long)q->message_size);
         *(uint64_t *)(void *)crew__record_at(q->data, tail, q->ring_bytes) = size;
         q->reserved.open = false;
-        /* Release: a get that sees this tail sees the record. */
-        atomic_store_explicit(&q->ring->tail, crew__index_add(tail, crew__record_bytes(size), 1),
-                memory_order_release);
+        crew__side_commit_put(q, crew__index_add(tail, crew__record_bytes(size), 1));
         crew__events_notify(&q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
         return 0;
 }
@@ -106,28 +100,24 @@ int crew_queue_abort(crew_queue *q)
 
 static ssize_t peek_once(crew_queue *q, const void **at)
 {
+        /* Before the look at the ring: what was put before the close is then seen by the look. */
         uint32_t state = crew__queue_state(q);
-        uint64_t head = atomic_load_explicit(&q->ring->head, memory_order_relaxed);
-        uint64_t tail = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
-        uint64_t size;
-        char *record;
+        uint64_t head = atomic_load_explicit(&q->ring->head, memory_order_relaxed), tail = 0;
+        int64_t size;
+        int r = crew__side_check(q, 0);
 
-        if (state & CREW__STATE_BROKEN)
-                return crew__fail_quick(ENOTRECOVERABLE, "the queue is unusable");
-        if (tail == head)
-                return state & CREW__STATE_CLOSED
-                               ? crew__fail_quick(EPIPE, "the queue is closed and drained")
-                               : -EAGAIN;
-        if (!crew__index_valid(tail, head, q->ring_bytes))
-                return crew__queue_broken(q, "its indices contradict each other");
-        record = crew__record_at(q->data, head, q->ring_bytes);
-        size = *(volatile uint64_t *)(void *)record;
-        if (size > q->ring_bytes - CREW__RECORD_HEADER ||
-                crew__record_bytes(size) > crew__index_bytes(tail, head))
-                return crew__queue_broken(q, "a record claims more bytes than were put");
-        *at = record + CREW__RECORD_HEADER;
-        q->peeked = (crew__window){ .open = true, .size = size };
-        return (ssize_t)size;
+        if (r == 0)
+                r = crew__side_messages(q, head, &tail);
+        if (r == -EAGAIN && state & CREW__STATE_CLOSED)
+                return crew__fail_quick(EPIPE, "the queue is closed and drained");
+        if (r < 0)
+                return r;
+        size = crew__side_size(q, head, tail);
+        if (size < 0)
+                return size;
+        *at = crew__record_at(q->data, head, q->ring_bytes) + CREW__RECORD_HEADER;
+        q->peeked = (crew__window){ .open = true, .size = (uint64_t)size };
+        return size;
 }
 
 ssize_t crew_queue_peek(crew_queue *q, const void **at, int64_t timeout)
@@ -169,10 +159,8 @@ int crew_queue_release(crew_queue *q, bool taken)
         q->peeked.open = false;
         if (!taken)
                 return 0;
-        /* Release: the bytes have been read before a put may overwrite them. The size is the one
-         * that peek checked, not what the record says now. */
-        atomic_store_explicit(&q->ring->head,
-                crew__index_add(head, crew__record_bytes(q->peeked.size), 1), memory_order_release);
+        /* The size is the one that peek checked, not what the record says now. */
+        crew__side_commit_get(q, crew__index_add(head, crew__record_bytes(q->peeked.size), 1));
         crew__events_notify(&q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
         return 0;
 }

@@ -212,6 +212,15 @@ int crew__queue_broken(crew_queue *q, const char *why)
         return crew__fail(ENOTRECOVERABLE, "queue %.63s: %s; it is unusable", q->ring->name, why);
 }
 
+int crew__queue_refused(uint32_t state)
+{
+        if (state & CREW__STATE_BROKEN)
+                return crew__fail_quick(ENOTRECOVERABLE,
+                        "the queue is unusable: its shared memory held values that no correct peer "
+                        "writes");
+        return crew__fail_quick(EPIPE, "the queue is closed");
+}
+
 int crew_queue_close(crew_queue *q)
 {
         crew__patience patience = crew__patience_of(CLOSE_PATIENCE);

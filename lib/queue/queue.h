@@ -18,6 +18,7 @@
 typedef struct crew__spin {
         _Atomic uint32_t budget; /* ns */
         _Atomic uint32_t waits;
+        _Atomic uint32_t mark; /* messages that had passed at the last wait */
 } crew__spin;
 
 /* One open reserve or peek. */
@@ -70,6 +71,9 @@ static inline bool crew__queue_sliced(const crew_queue *q)
 
 /* Marks the queue unusable for everybody and says why; returns -ENOTRECOVERABLE. */
 int crew__queue_broken(crew_queue *q, const char *why);
+
+/* The answer to an operation that the state (CLOSED, BROKEN) forbids. */
+int crew__queue_refused(uint32_t state);
 
 crew_queue *crew__queue_ref(crew_queue *q);
 

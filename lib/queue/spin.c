@@ -8,6 +8,11 @@
  * it is, so each handle keeps a budget per side: a spin that paid off raises it, one that did not
  * lowers it, down to nothing. Every so often a full spin is tried nevertheless, longer than a wake
  * takes, so that two partners who put each other to sleep find back.
+ *
+ * When a spin ends in a stream of messages it lingers for about as long as the last run of messages
+ * took. A reader on the writer's heels takes the very cache lines that are being written, the index
+ * and the next record, away from it at every message; some distance lets both work on lines of their
+ * own, and a side that moves one message at a time (question and answer) never lingers.
  */
 
 #include "queue/queue.h"
@@ -19,7 +24,7 @@ enum {
         MAX_BUDGET = 50000,  /* ns; about two wakes */
         MIN_BUDGET = 500,    /* below this a look at the clock costs more than the spin */
         PROBE_EVERY = 128,   /* waits */
-        MAX_PAUSES = 64,     /* between two looks: lets the partner run ahead */
+        MAX_PAUSES = 64,     /* between two looks, and to linger */
 };
 
 static uint32_t budget_for(crew__spin *spin)
@@ -62,18 +67,30 @@ static bool spin_until_ready(
         return false;
 }
 
+/* How many messages passed on this side since its last wait. */
+static uint32_t run_length(crew_queue *q, enum crew__queue_side side, crew__spin *spin)
+{
+        _Atomic uint64_t *index = side == CREW__QUEUE_GET ? &q->ring->head : &q->ring->tail;
+        uint32_t now = crew__index_count(atomic_load_explicit(index, memory_order_relaxed));
+
+        return now - atomic_exchange_explicit(&spin->mark, now, memory_order_relaxed);
+}
+
 int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline)
 {
         crew__events *events = crew__queue_events(q, side);
         crew__spin *spin = side == CREW__QUEUE_GET ? &q->get_spin : &q->put_spin;
-        uint32_t budget = budget_for(spin), value;
+        uint32_t budget = budget_for(spin), run = run_length(q, side, spin), value;
 
         if (budget) {
                 bool paid = spin_until_ready(q, side, size, budget);
 
                 learn(spin, paid);
-                if (paid)
+                if (paid) {
+                        if (run > 1)
+                                crew__relax_for(run < MAX_PAUSES ? run : MAX_PAUSES);
                         return 0;
+                }
         }
         value = crew__events_prepare(events);
         if (crew__queue_ready(q, side, size))

@@ -8,7 +8,7 @@
  * overwritten by the next put.
  */
 
-#include "queue/queue.h"
+#include "queue/sides.h"
 
 #include "base/fail.h"
 
@@ -38,20 +38,6 @@ static int refuse(const crew_queue *q, size_t size, int why)
                 q->ring->name, size, (unsigned long long)q->message_size);
 }
 
-/* -EPIPE or -ENOTRECOVERABLE if the state says so. */
-static inline int check_state(const crew_queue *q, uint32_t forbidden)
-{
-        uint32_t state = crew__queue_state(q) & (forbidden | CREW__STATE_BROKEN);
-
-        if (__builtin_expect(state == 0, 1))
-                return 0;
-        if (state & CREW__STATE_BROKEN)
-                return crew__fail_quick(ENOTRECOVERABLE,
-                        "the queue is unusable: its shared memory held values that no correct peer "
-                        "writes");
-        return crew__fail_quick(EPIPE, "the queue is closed");
-}
-
 static inline int side_lock(const crew_queue *q, crew__ring_side *side, uint32_t single,
         crew__hold *hold, crew__patience *patience)
 {
@@ -60,36 +46,36 @@ static inline int side_lock(const crew_queue *q, crew__ring_side *side, uint32_t
         return crew__lock_acquire(&side->lock, hold, patience);
 }
 
-static inline void side_unlock(
-        const crew_queue *q, crew__ring_side *side, uint32_t single, crew__hold *hold)
+/* Unlocks the side if it was locked and, if `moved`, tells those who wait on the other one. */
+static inline void side_unlock(const crew_queue *q, crew__ring_side *side, uint32_t single,
+        crew__hold *hold, bool moved, crew__events *events, int eventfd)
 {
-        if (!(q->flags & single))
+        if (q->flags & single) {
+                if (moved)
+                        crew__events_notify(events, eventfd);
+        } else {
                 crew__lock_release(&side->lock, hold);
+                if (moved)
+                        crew__events_notify_after_rmw(events, eventfd);
+        }
 }
 
 /* With the producers' side held: how many of the messages went in; -EAGAIN if not even the first. */
 static inline int put_inside(crew_queue *q, const struct iovec *messages, unsigned n)
 {
-        crew__ring_side *side = &q->ring->producers;
         uint64_t tail = atomic_load_explicit(&q->ring->tail, memory_order_relaxed), at = tail;
-        uint64_t head = atomic_load_explicit(&side->other, memory_order_relaxed);
         unsigned done = 0;
 
         for (; done < n && acceptable(q, messages[done].iov_len) == 0; done++) {
                 size_t size = messages[done].iov_len;
                 uint64_t need = crew__record_bytes(size);
+                int r = crew__side_room(q, tail, at, need);
                 char *record;
 
-                if (!crew__queue_room(q, at, head, need)) {
-                        /* Acquire pairs with the release of the head in a get: the bytes that it
-                         * frees have been read. */
-                        head = atomic_load_explicit(&q->ring->head, memory_order_acquire);
-                        if (!crew__index_valid(tail, head, q->ring_bytes))
-                                return crew__queue_broken(q, "its indices contradict each other");
-                        atomic_store_explicit(&side->other, head, memory_order_relaxed);
-                        if (!crew__queue_room(q, at, head, need))
-                                break;
-                }
+                if (__builtin_expect(r == -EAGAIN, 0))
+                        break;
+                if (__builtin_expect(r < 0, 0))
+                        return r;
                 record = crew__record_at(q->data, at, q->ring_bytes);
                 *(uint64_t *)(void *)record = size;
                 if (size)
@@ -98,8 +84,7 @@ static inline int put_inside(crew_queue *q, const struct iovec *messages, unsign
         }
         if (__builtin_expect(done == 0, 0))
                 return -EAGAIN;
-        /* The commit. Release: a get that sees this tail sees the records. */
-        atomic_store_explicit(&q->ring->tail, at, memory_order_release);
+        crew__side_commit_put(q, at);
         return (int)done;
 }
 
@@ -109,7 +94,7 @@ static int put_once(
         crew__hold hold;
         int r;
 
-        r = check_state(q, CREW__STATE_CLOSED);
+        r = crew__side_check(q, CREW__STATE_CLOSED);
         if (__builtin_expect(r < 0, 0))
                 return r;
         r = side_lock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold, patience);
@@ -117,13 +102,11 @@ static int put_once(
                 return r;
         /* Again inside: close sets the flag under this lock. An owner that died inside leaves
          * nothing to repair, so OWNER_DIED is as good as 0. */
-        r = check_state(q, CREW__STATE_CLOSED);
+        r = crew__side_check(q, CREW__STATE_CLOSED);
         if (__builtin_expect(r == 0, 1))
                 r = put_inside(q, messages, n);
-        side_unlock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold);
-        if (__builtin_expect(r > 0, 1))
-                crew__events_notify(
-                        &q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
+        side_unlock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold, r > 0,
+                &q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
         return r;
 }
 
@@ -180,48 +163,6 @@ typedef struct taking {
         size_t size;  /* of the first message: taken, or too big to be */
 } taking;
 
-/* Looks at the record at `at`, which lies before `tail`; its size, or -ENOTRECOVERABLE. */
-static inline int64_t record_size(crew_queue *q, uint64_t at, uint64_t tail)
-{
-        uint64_t size = *(volatile uint64_t *)(void *)crew__record_at(q->data, at, q->ring_bytes);
-
-        if (__builtin_expect(size > q->ring_bytes - CREW__RECORD_HEADER ||
-                                     crew__record_bytes(size) > crew__index_bytes(tail, at),
-                    0))
-                return crew__queue_broken(q, "a record claims more bytes than were put");
-        return (int64_t)size;
-}
-
-/* The tail as far as it is known to this side; reread only when the ring looks empty. */
-static inline int known_tail(crew_queue *q, uint64_t head, uint64_t *tail)
-{
-        crew__ring_side *side = &q->ring->consumers;
-
-        *tail = atomic_load_explicit(&side->other, memory_order_relaxed);
-        if (*tail != head && crew__index_valid(*tail, head, q->ring_bytes))
-                return 0;
-        /* Acquire pairs with the commit in put_inside: the records behind it are whole. */
-        *tail = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
-        if (*tail == head)
-                return -EAGAIN;
-        if (!crew__index_valid(*tail, head, q->ring_bytes))
-                return crew__queue_broken(q, "its indices contradict each other");
-        atomic_store_explicit(&side->other, *tail, memory_order_relaxed);
-        return 0;
-}
-
-/* For a batch that has come to the end of what was known: what is there now? */
-static inline bool longer_tail(crew_queue *q, uint64_t head, uint64_t *tail)
-{
-        uint64_t seen = atomic_load_explicit(&q->ring->tail, memory_order_acquire);
-
-        if (seen == *tail || !crew__index_valid(seen, head, q->ring_bytes))
-                return false;
-        *tail = seen;
-        atomic_store_explicit(&q->ring->consumers.other, seen, memory_order_relaxed);
-        return true;
-}
-
 /* With the consumers' side held: how many were taken; -EAGAIN, -EMSGSIZE, -EBADMSG. */
 static inline int get_inside(crew_queue *q, taking *t)
 {
@@ -230,11 +171,11 @@ static inline int get_inside(crew_queue *q, taking *t)
         unsigned done = 0;
         int r;
 
-        r = known_tail(q, head, &tail);
+        r = crew__side_messages(q, head, &tail);
         if (r < 0)
                 return r;
-        for (; done < t->max && (at != tail || longer_tail(q, head, &tail)); done++) {
-                int64_t size = record_size(q, at, tail);
+        for (; done < t->max && (at != tail || crew__side_more(q, head, &tail)); done++) {
+                int64_t size = crew__side_size(q, at, tail);
 
                 if (__builtin_expect(size < 0, 0))
                         return (int)size;
@@ -255,8 +196,7 @@ static inline int get_inside(crew_queue *q, taking *t)
         }
         if (__builtin_expect(done == 0, 0))
                 return -EMSGSIZE;
-        /* The commit. Release: a put that sees this head may overwrite, for the copies are made. */
-        atomic_store_explicit(&q->ring->head, at, memory_order_release);
+        crew__side_commit_get(q, at);
         return (int)done;
 }
 
@@ -266,7 +206,7 @@ static int get_once(crew_queue *q, taking *t, crew__patience *patience)
         crew__hold hold;
         int r;
 
-        r = check_state(q, 0);
+        r = crew__side_check(q, 0);
         if (__builtin_expect(r < 0, 0))
                 return r;
         /* Before the look at the ring: what was put before the close is then seen by the look. */
@@ -275,11 +215,9 @@ static int get_once(crew_queue *q, taking *t, crew__patience *patience)
         if (__builtin_expect(r < 0, 0))
                 return r;
         r = get_inside(q, t);
-        side_unlock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold);
-        if (__builtin_expect(r > 0, 1))
-                crew__events_notify(
-                        &q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
-        else if (r == -EAGAIN && state & CREW__STATE_CLOSED)
+        side_unlock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold, r > 0,
+                &q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
+        if (r == -EAGAIN && state & CREW__STATE_CLOSED)
                 return crew__fail_quick(EPIPE, "the queue is closed and drained");
         return r;
 }

@@ -15,7 +15,7 @@ extern const char *crew_error_detail(void) __attribute__((weak));
 
 struct test_report *test_report;
 
-static void append(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void append(const char *format, va_list args)
 {
         struct test_report *r = test_report;
         char line[2048];

@@ -94,6 +94,22 @@ static void list_mappings(struct inventory *into)
         (void)fclose(maps);
 }
 
+#if defined(__SANITIZE_THREAD__)
+#define OTHERS_START_THREADS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define OTHERS_START_THREADS 1
+#endif
+#endif
+#ifndef OTHERS_START_THREADS
+#define OTHERS_START_THREADS 0
+#endif
+
+bool inventory_has_threads(void)
+{
+        return !OTHERS_START_THREADS;
+}
+
 static void list_threads(struct inventory *into)
 {
         DIR *dir = opendir("/proc/self/task");
@@ -149,8 +165,7 @@ static void list_children(struct inventory *into)
                 char path[64], name[64];
 
                 (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)children[i]);
-                add(into, TEST_CHILDREN, "%d %s", (int)children[i],
-                        slurp(name, sizeof name, path));
+                add(into, TEST_CHILDREN, "%d %s", (int)children[i], slurp(name, sizeof name, path));
         }
 }
 
@@ -159,7 +174,8 @@ void inventory_take(struct inventory *into)
         *into = (struct inventory){ 0 };
         list_descriptors(into);
         list_mappings(into);
-        list_threads(into);
+        if (inventory_has_threads())
+                list_threads(into);
         list_children(into);
 }
 
@@ -183,7 +199,8 @@ static bool has(const struct inventory *in, int what, const char *entry)
 }
 
 /* How many entries of @a are not in @b; each is noted in the report if @verdict is given. */
-static int missing(const struct inventory *a, const struct inventory *b, int what, const char *verdict)
+static int missing(
+        const struct inventory *a, const struct inventory *b, int what, const char *verdict)
 {
         int n = 0;
 

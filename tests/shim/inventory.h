@@ -28,10 +28,15 @@ void inventory_free(struct inventory *of);
  */
 int inventory_compare(const struct inventory *before, const struct inventory *after, bool report);
 
+/* Whether threads are listed: ThreadSanitizer starts one of its own with the first of the case's.
+ */
+bool inventory_has_threads(void);
+
 /* The direct children of a process, at most @size of them; returns how many there are. */
 size_t inventory_children(pid_t of, pid_t *children, size_t size);
 
-/* Notes in the report, for each thread of each descendant of @root, where it is and why it waits. */
+/* Notes in the report, for each thread of each descendant of @root, where it is and why it waits.
+ */
 void inventory_dump(pid_t root);
 
 #endif

@@ -25,6 +25,8 @@
 /* The runner looks this often whether the case changed its deadline. */
 #define GLANCE (50 * MS)
 #define WARM_UPS 16
+/* More at a time are found in the next round. */
+#define MOST_CHILDREN 4096
 
 static struct test_case *cases, **cases_end = &cases;
 static void (*warm_ups[WARM_UPS])(void);
@@ -119,7 +121,6 @@ TEST_NORETURN static void be_the_case(const struct test_case *c, const sigset_t 
 
         (void)setpgid(0, 0);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)prctl(PR_SET_CHILD_SUBREAPER, 0);
         restore_signals(mask);
         if (null >= 0) {
                 (void)dup2(null, STDIN_FILENO);
@@ -164,32 +165,45 @@ static bool await_case(pid_t pid, int *status)
 }
 
 /*
+ * Kills the children in @found that are not among the @n in @killed yet and adds them; a killed
+ * process can take a while to go. Returns the new number in @killed.
+ */
+static size_t kill_new(pid_t *killed, size_t n, const pid_t *found, size_t found_n)
+{
+        for (size_t i = 0; i < found_n; i++) {
+                size_t j = 0;
+
+                while (j < n && killed[j] != found[i])
+                        j++;
+                if (j == n && n < MOST_CHILDREN && kill(found[i], SIGKILL) == 0)
+                        killed[n++] = found[i];
+        }
+        return n;
+}
+
+/*
  * Waits for what descends from the case: all of it becomes this process's child, generation by
  * generation. Returns how many had to be killed.
  */
-static int sweep(int64_t patience, bool complain)
+static size_t sweep(int64_t patience, bool complain)
 {
         int64_t until = now() + patience;
-        int killed = 0;
+        pid_t killed[MOST_CHILDREN], found[MOST_CHILDREN];
+        size_t killed_n = 0, found_n;
 
         for (;;) {
-                pid_t children[256];
-                size_t n;
-
                 while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
                         ;
-                n = inventory_children(getpid(), children, 256);
-                if (!n)
-                        return killed;
-                if (now() < until) {
-                        (void)usleep(2000);
-                        continue;
+                found_n = inventory_children(getpid(), found, MOST_CHILDREN);
+                if (!found_n)
+                        return killed_n;
+                if (now() >= until) {
+                        if (complain && !killed_n)
+                                inventory_dump(getpid());
+                        killed_n = kill_new(killed, killed_n, found,
+                                found_n < MOST_CHILDREN ? found_n : MOST_CHILDREN);
                 }
-                if (complain && !killed)
-                        inventory_dump(getpid());
-                for (size_t i = 0; i < n && i < 256; i++)
-                        killed += kill(children[i], SIGKILL) == 0;
-                (void)usleep(1000);
+                (void)usleep(2000);
         }
 }
 
@@ -201,7 +215,7 @@ static void judge_status(int status)
                 test_fail("crash: killed by signal %d (%s)", WTERMSIG(status),
                         strsignal(WTERMSIG(status)));
         else if (!atomic_load(&r->finished) && !atomic_load(&r->skipped) &&
-                !atomic_load(&r->failures))
+                 !atomic_load(&r->failures))
                 test_fail("exit: the case ended itself with status %d", WEXITSTATUS(status));
         else if (WEXITSTATUS(status) && !atomic_load(&r->failures))
                 test_fail("exit: status %d after the body returned (a sanitizer's verdict?)",
@@ -212,7 +226,8 @@ static void run_forked(const struct test_case *c)
 {
         struct test_report *r = test_report;
         sigset_t chld, mask;
-        int status = 0, left;
+        int status = 0;
+        size_t left;
         bool ended;
         pid_t pid;
 
@@ -233,8 +248,8 @@ static void run_forked(const struct test_case *c)
                         (void)kill(-pid, SIGKILL);
                 ended = ended && !atomic_load(&r->failures);
                 left = sweep(ended ? FAREWELL * test_slowness() : 0, ended);
-                if (ended && left > atomic_load(&r->allowed[TEST_CHILDREN]))
-                        test_fail("leak: %d processes outlived the case", left);
+                if (ended && left > (size_t)atomic_load(&r->allowed[TEST_CHILDREN]))
+                        test_fail("leak: %zu processes outlived the case", left);
         }
         (void)sigprocmask(SIG_SETMASK, &mask, NULL);
 }

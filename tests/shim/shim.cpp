@@ -11,7 +11,7 @@
 #include <catch2/interfaces/catch_interfaces_capture.hpp>
 #else
 #define CATCH_CONFIG_RUNNER
-#define CATCH_CONFIG_NO_CPP17_UNCAUGHT_EXCEPTIONS
+#define CATCH_CONFIG_CONSOLE_WIDTH 120
 #include <catch2/catch.hpp>
 #endif
 

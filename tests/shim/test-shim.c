@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Proves that the runner sees what it claims to see: each case here runs another one that must fail. */
+/* Proves that the runner sees what it claims to see: each case here runs another one that must
+ * fail. */
 
 #include "check.h"
+#include "inventory.h"
 #include "isolate.h"
 
 #include <fcntl.h>
@@ -141,6 +143,11 @@ static void segfaults(void)
         (void)raise(SIGSEGV);
 }
 
+static void is_killed(void)
+{
+        (void)raise(SIGKILL);
+}
+
 static void exits(void)
 {
         exit(0);
@@ -158,7 +165,9 @@ static void exits_badly_later(void)
 
 TEST(crashes, "a crash or an exit inside a case fails it", "[shim]")
 {
-        expect(segfaults, TEST_FAILED, "killed by signal 11");
+        expect(is_killed, TEST_FAILED, "killed by signal 9");
+        /* A sanitizer turns this one into an exit. */
+        expect(segfaults, TEST_FAILED, "");
         expect(exits, TEST_FAILED, "ended itself with status 0");
         expect(exits_badly_later, TEST_FAILED, "status 3 after the body returned");
 }
@@ -174,7 +183,7 @@ static void hangs(void)
 
 TEST(deadline_holds, "a case that hangs is dumped and killed with all its processes", "[shim]")
 {
-        expect(hangs, TEST_FAILED, "deadline: still running after 0.");
+        expect(hangs, TEST_FAILED, "deadline: still running after ");
         expect(hangs, TEST_FAILED, "thread");
         CHECK(waitpid(-1, NULL, WNOHANG) == -1);
 }
@@ -294,6 +303,8 @@ static void leaks_thread(void)
 
 TEST(threads, "a thread left running is seen", "[shim]")
 {
+        if (!inventory_has_threads())
+                SKIP("under ThreadSanitizer threads are not counted");
         expect(leaks_thread, TEST_FAILED, "thread left behind: ");
 }
 

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The child's side of a start, and its end. */
+
+#include "kernel/lock.h"
+#include "kernel/syscall.h"
+#include "process/guardian.h"
+#include "process/registry.h"
+#include "status/page.h"
+
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+/* The status of a child that never came to run its target; nobody is left to see it. */
+enum { NEVER_RAN = 255 };
+
+/* What the end of this process needs; set once, before the host's code runs. */
+static struct {
+        uint64_t generation;
+        crew__page *page;
+} me;
+
+/*
+ * Flushes everything, unless a thread of this child sits in a read of stdin: it holds the stream's
+ * lock, and flushing all streams would wait for it.
+ */
+static void flush_streams(void)
+{
+        if (ftrylockfile(stdin) == 0) {
+                (void)fflush(NULL);
+                funlockfile(stdin);
+                return;
+        }
+        if (ftrylockfile(stdout) == 0) {
+                (void)fflush(stdout);
+                funlockfile(stdout);
+        }
+        if (ftrylockfile(stderr) == 0) {
+                (void)fflush(stderr);
+                funlockfile(stderr);
+        }
+}
+
+/*
+ * The first handler registered in the child, so the last that runs: handlers inherited from the
+ * parent come after it, that is, never. Also inherited by what the child forks itself, where it
+ * must neither end this child's children nor speak for it.
+ */
+static void finish(int status, void *unused)
+{
+        (void)unused;
+        if (me.generation == crew__generation()) {
+                crew__hook_run();
+                flush_streams();
+                if (me.page)
+                        crew__page_note_exit(me.page, status & 0xff);
+        } else {
+                flush_streams();
+        }
+        crew__sys_exit(status & 0xff);
+}
+
+static void repair(const crew__launch *l)
+{
+        struct robust_list_head *head = l->robust;
+
+        if (!head)
+                return;
+        /* The parent's mutexes are not in this child's hands. */
+        head->list.next = &head->list;
+        head->list_op_pending = NULL;
+        (void)crew__sys_set_robust_list(head);
+}
+
+static bool parent_is_gone(const crew__launch *l)
+{
+        pid_t parent = getppid();
+
+        /* 0: it lives outside this pid namespace. */
+        return (parent != l->parent && parent != 0) || crew__readable(l->parent_fd, 0) == 0;
+}
+
+/* The death signal is lost if the parent died before it was asked for; then look. */
+static void tie_to_parent(const crew__launch *l)
+{
+        (void)crew__sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0);
+        if (parent_is_gone(l))
+                crew__sys_exit(NEVER_RAN);
+}
+
+static void wait_at_gate(const crew__launch *l, crew__page *page)
+{
+        uint32_t verdict;
+
+        while ((verdict = atomic_load(&page->gate)) == CREW__GATE_SHUT) {
+                (void)crew__sys_futex_wait(&page->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
+                if (atomic_load(&page->gate) == CREW__GATE_SHUT && parent_is_gone(l))
+                        crew__sys_exit(NEVER_RAN);
+        }
+        if (verdict != CREW__GATE_OPEN)
+                crew__sys_exit(NEVER_RAN);
+}
+
+static void drop_stale(const crew__launch *l)
+{
+        if (l->stale_out)
+                __fpurge(stdout);
+        if (l->stale_err)
+                __fpurge(stderr);
+}
+
+void crew__child_main(const crew__launch *l)
+{
+        crew_process *p = l->p;
+
+        if (l->raw)
+                repair(l);
+        if (l->tied)
+                tie_to_parent(l);
+        crew__guardian_forget();
+        /* The first look at the generation resets what was inherited. */
+        me.generation = crew__generation();
+        me.page = p->page ? crew__page_of(p->page) : NULL;
+        crew__current_become(p, l->parent);
+        drop_stale(l);
+        if (p->flags & CREW_PROCESS_GROUP)
+                (void)setpgid(0, 0);
+        if (on_exit(finish, NULL) != 0)
+                crew__sys_exit(NEVER_RAN);
+        if (!l->raw)
+                wait_at_gate(l, me.page);
+        (void)crew__sys_sigmask(SIG_SETMASK, &l->mask, NULL);
+        exit(p->target(p->arg));
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The end of a process: waiting for it, collecting it once, telling it to everybody who asks. */
+
+#include "base/clock.h"
+#include "kernel/syscall.h"
+#include "process/process.h"
+#include "process/registry.h"
+#include "status/page.h"
+
+#include <string.h>
+
+/*
+ * Somebody else collected the status (a waitpid(-1) in the host, or the kernel because SIGCHLD is
+ * ignored). What is left is the kernel's memory, then the note that the child itself left, which is
+ * missing when a signal ended it.
+ */
+static void reconstruct(crew_process *p, crew__ending *ending)
+{
+        int code;
+
+        *ending = (crew__ending){ .known = false };
+        if (crew__pidfd_remembers(p->pidfd, ending))
+                return;
+        if (p->page && crew__page_exit(crew__page_of(p->page), &code))
+                *ending = (crew__ending){ .known = true, .code = code };
+}
+
+/* Under p->lock. 1: it has ended and the status is stored; 0: it runs. */
+static int collect(crew_process *p)
+{
+        crew__ending ending = { .known = false };
+        int r = -ECHILD;
+
+        if (atomic_load(&p->state) == CREW__ENDED)
+                return 1;
+        if (p->role == CREW__CHILD)
+                r = crew__pidfd_collect(p->pidfd, &ending);
+        if (r == 0)
+                return 0;
+        if (r < 0) {
+                /* Not ours to collect: then only the pidfd tells whether it lives. It is no pidfd
+                 * (-EBADF) if the host closed descriptors that it does not own; better "ended" than
+                 * a wait for ever. */
+                if (r != -EBADF && crew__readable(p->pidfd, 0) == -EAGAIN)
+                        return 0;
+                if (p->role == CREW__CHILD)
+                        reconstruct(p, &ending);
+        }
+        p->ending = ending;
+        atomic_store(&p->state, CREW__ENDED);
+        return 1;
+}
+
+int crew__process_poll_ended(crew_process *p)
+{
+        int state = atomic_load(&p->state), r;
+
+        if (state == CREW__ENDED)
+                return 1;
+        if (state < CREW__STARTED)
+                return -ESRCH;
+        if (p->role == CREW__SELF)
+                return 0;
+        (void)pthread_mutex_lock(&p->lock);
+        r = collect(p);
+        (void)pthread_mutex_unlock(&p->lock);
+        return r;
+}
+
+int crew__process_poll_ended_try(crew_process *p)
+{
+        int state = atomic_load(&p->state), r;
+
+        if (state != CREW__STARTED)
+                return state == CREW__ENDED;
+        if (pthread_mutex_trylock(&p->lock) != 0)
+                return crew__readable(p->pidfd, 0) != -EAGAIN;
+        r = collect(p);
+        (void)pthread_mutex_unlock(&p->lock);
+        return r;
+}
+
+int crew__process_await(crew_process *p, int64_t deadline)
+{
+        int r;
+
+        for (;;) {
+                if (deadline != 0 && atomic_load(&p->state) != CREW__ENDED) {
+                        r = crew__readable(p->pidfd, deadline);
+                        if (r < 0 && r != -ETIMEDOUT)
+                                return r;
+                }
+                if (crew__process_poll_ended(p) > 0)
+                        return 0;
+                if (deadline <= crew_clock())
+                        return deadline == 0
+                                       ? crew__fail_quick(EAGAIN, "the process still runs")
+                                       : crew__fail(ETIMEDOUT,
+                                                 "process %s (pid %d): still running when the "
+                                                 "timeout passed",
+                                                 p->name, (int)p->pid);
+        }
+}
+
+static int enter_joinable(crew_process *p)
+{
+        int r = crew__process_enter(p);
+
+        if (r < 0)
+                return r;
+        if (p->role == CREW__SELF)
+                return crew__fail(ECHILD, "process %s: a process cannot join itself", p->name);
+        if (atomic_load(&p->state) < CREW__STARTED)
+                return crew__fail(ESRCH, "process %s: not started yet", p->name);
+        return 0;
+}
+
+int crew_process_join(crew_process *p, int64_t timeout)
+{
+        int r = enter_joinable(p);
+
+        return r < 0 ? r : crew__process_await(p, crew__deadline(timeout));
+}
+
+int crew_join_all(crew_process *const ps[], size_t n, int64_t timeout)
+{
+        int64_t deadline = crew__deadline(timeout);
+        int first = 0, r;
+
+        if (n && !ps)
+                return crew__fail(EINVAL, "join_all: %zu processes but no array", n);
+        for (size_t i = 0; i < n; i++) {
+                r = enter_joinable(ps[i]);
+                if (r == 0)
+                        r = crew__process_await(ps[i], deadline);
+                if (r < 0 && first == 0) {
+                        /* The answer is known; what has ended already is still joined. */
+                        first = r;
+                        deadline = 0;
+                }
+        }
+        return first;
+}
+
+int crew_process_is_alive(crew_process *p)
+{
+        int r = crew__process_enter(p);
+
+        if (r < 0)
+                return r;
+        return crew__process_poll_ended(p) == 0;
+}
+
+/* 0 once it has ended and the status is known. */
+static int enter_ended(crew_process *p)
+{
+        int r = crew__process_enter(p);
+
+        if (r < 0)
+                return r;
+        r = crew__process_poll_ended(p);
+        if (r == 0)
+                return crew__fail_quick(EBUSY, "the process still runs");
+        if (r < 0)
+                return crew__fail(ESRCH, "process %s: not started yet", p->name);
+        if (p->role == CREW__PARENT)
+                return crew__fail_quick(
+                        ENODATA, "the exit status of the parent goes to its own parent");
+        if (!p->ending.known)
+                return crew__fail(ENODATA,
+                        "process %s (pid %d): ended, but somebody else in this program collected "
+                        "its exit status (waitpid(-1), or SIGCHLD is ignored)",
+                        p->name, (int)p->pid);
+        return 0;
+}
+
+static int code_of(const crew_process *p)
+{
+        return p->ending.signal ? -p->ending.signal : p->ending.code;
+}
+
+int crew_process_exitcode(crew_process *p, int *code)
+{
+        int r = enter_ended(p);
+
+        if (r < 0)
+                return r;
+        *code = code_of(p);
+        return 0;
+}
+
+static int64_t nanoseconds(struct timeval t)
+{
+        return (int64_t)t.tv_sec * 1000000000 + (int64_t)t.tv_usec * 1000;
+}
+
+int crew_process_exit(crew_process *p, crew_exit *e)
+{
+        const struct rusage *usage;
+        crew_exit answer;
+        int r;
+
+        r = crew__process_enter(p);
+        if (r < 0)
+                return r;
+        if (!e || e->size < sizeof e->size)
+                return crew__fail(EINVAL, "crew_process_exit: set e->size to sizeof(crew_exit)");
+        r = enter_ended(p);
+        if (r < 0)
+                return r;
+        usage = &p->ending.usage;
+        answer = (crew_exit){
+                .size = e->size,
+                .code = code_of(p),
+                .signal = p->ending.signal,
+                .core = p->ending.core,
+                .usage = p->ending.counted,
+        };
+        if (p->ending.counted) {
+                answer.user_time = nanoseconds(usage->ru_utime);
+                answer.system_time = nanoseconds(usage->ru_stime);
+                answer.max_rss = (uint64_t)usage->ru_maxrss * 1024;
+        }
+        memcpy(e, &answer, e->size < sizeof answer ? e->size : sizeof answer);
+        return 0;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "process/process.h"
+
+#include "base/cleanup.h"
+#include "kernel/syscall.h"
+#include "process/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KNOWN_FLAGS (CREW_PROCESS_DAEMON | CREW_PROCESS_DETACHED | CREW_PROCESS_GROUP)
+
+static int check(crew_target_fn *target, const void *arg, const crew_process_options *o)
+{
+        if (!target)
+                return crew__fail(EINVAL, "process: no target function");
+        if (o->flags & ~(uint64_t)KNOWN_FLAGS)
+                return crew__fail(EINVAL, "process: unknown flags 0x%llx",
+                        (unsigned long long)(o->flags & ~(uint64_t)KNOWN_FLAGS));
+        if ((o->flags & CREW_PROCESS_DAEMON) && (o->flags & CREW_PROCESS_DETACHED))
+                return crew__fail(EINVAL,
+                        "process: a daemon ends with its parent and a detached process does not; "
+                        "choose one of CREW_PROCESS_DAEMON and CREW_PROCESS_DETACHED");
+        if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
+                return crew__fail(EINVAL, "process: unknown start method %d", o->method);
+        if (o->arg_size && !arg)
+                return crew__fail(
+                        EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
+        return 0;
+}
+
+static void destroy(crew_process *p)
+{
+        /* The lock of an inherited handle may be held by a thread that exists in the parent only;
+         * it has nothing to give back. */
+        (void)crew__close(p->pidfd);
+        (void)crew__segment_unref(p->page);
+        free(p->copy);
+        free(p->name);
+        free(p->identity);
+        free(p);
+}
+
+static int fill(crew_process *p, crew_target_fn *target, void *arg, const crew_process_options *o)
+{
+        p->target = target;
+        p->arg = arg;
+        p->flags = o->flags;
+        if (!(o->flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
+                p->flags |= CREW_PROCESS_DAEMON;
+        p->identity = crew__current_next_identity();
+        if (!p->identity)
+                return -ENOMEM;
+        if (o->name)
+                p->name = strdup(o->name);
+        else if (asprintf(&p->name, "Process-%s", p->identity) < 0)
+                p->name = NULL;
+        if (!p->name)
+                return -ENOMEM;
+        if (o->arg_size) {
+                p->copy = malloc(o->arg_size);
+                if (!p->copy)
+                        return -ENOMEM;
+                p->arg = memcpy(p->copy, arg, o->arg_size);
+        }
+        return 0;
+}
+
+int crew_process_new(
+        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+{
+        crew_process_options o;
+        crew_process *p;
+        int r;
+
+        r = crew__options(&o, sizeof o, options, "process");
+        if (r < 0)
+                return r;
+        r = check(target, arg, &o);
+        if (r < 0)
+                return r;
+        p = calloc(1, sizeof *p);
+        if (!p)
+                return crew__fail(ENOMEM, "process: no memory for its handle");
+        atomic_init(&p->references, 1);
+        p->generation = crew__generation();
+        p->pidfd = -1;
+        (void)pthread_mutex_init(&p->lock, NULL);
+        r = fill(p, target, arg, &o);
+        if (r < 0) {
+                destroy(p);
+                return crew__fail(ENOMEM, "process: no memory for its name or argument");
+        }
+        *process = p;
+        return 0;
+}
+
+int crew_process_launch(
+        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+{
+        crew_process *p;
+        int r;
+
+        r = crew_process_new(&p, target, arg, options);
+        if (r < 0)
+                return r;
+        r = crew_process_start(p);
+        if (r < 0) {
+                (void)crew__process_unref(p);
+                return r;
+        }
+        *process = p;
+        return 0;
+}
+
+int crew__process_enter(const crew_process *p)
+{
+        if (!p)
+                return crew__fail_quick(EINVAL, "process: no handle (NULL)");
+        if (p->generation != crew__generation())
+                return crew__fail(ECHILD,
+                        "process %s: this handle was made by the parent; a forked child may only "
+                        "free it",
+                        p->name);
+        return 0;
+}
+
+crew_process *crew__process_ref(crew_process *p)
+{
+        (void)atomic_fetch_add_explicit(&p->references, 1, memory_order_relaxed);
+        return p;
+}
+
+crew_process *crew__process_unref(crew_process *p)
+{
+        if (p && p->role == CREW__CHILD && atomic_fetch_sub(&p->references, 1) == 1)
+                destroy(p);
+        return NULL;
+}
+
+crew_process *crew_process_free(crew_process *p)
+{
+        if (!p || p->role != CREW__CHILD)
+                return NULL;
+        if (p->generation == crew__generation())
+                crew__registry_orphan(p);
+        return crew__process_unref(p);
+}
+
+/* 0 once it was started. */
+static int enter_started(const crew_process *p)
+{
+        int r = crew__process_enter(p);
+
+        if (r < 0)
+                return r;
+        if (atomic_load(&p->state) < CREW__STARTED)
+                return crew__fail(ESRCH, "process %s: not started yet", p->name);
+        return 0;
+}
+
+int crew_process_signal(crew_process *p, int sig)
+{
+        int r = enter_started(p);
+
+        if (r < 0)
+                return r;
+        if (sig < 0 || sig >= _NSIG)
+                return crew__fail(EINVAL, "process %s: %d is not a signal", p->name, sig);
+        if (p->role == CREW__SELF && (r = crew__self_pidfd()) < 0)
+                return r;
+        r = crew__sys_pidfd_send_signal(p->pidfd, sig);
+        if (r == -ESRCH)
+                return 0;
+        if (r < 0)
+                return crew__fail(-r, "process %s (pid %d): cannot send signal %d: %s", p->name,
+                        (int)p->pid, sig, strerror(-r));
+        return 0;
+}
+
+int crew_process_terminate(crew_process *p)
+{
+        return crew_process_signal(p, SIGTERM);
+}
+
+int crew_process_kill(crew_process *p)
+{
+        return crew_process_signal(p, SIGKILL);
+}
+
+int crew_process_fd(const crew_process *p)
+{
+        int r = enter_started(p);
+
+        if (r < 0)
+                return r;
+        return p->role == CREW__SELF ? crew__self_pidfd() : p->pidfd;
+}
+
+pid_t crew_process_pid(const crew_process *p)
+{
+        int r = enter_started(p);
+
+        return r < 0 ? r : p->pid;
+}
+
+const char *crew_process_name(const crew_process *p)
+{
+        return p->name;
+}
+
+int crew_process_daemon(const crew_process *p)
+{
+        int r = crew__process_enter(p);
+
+        return r < 0 ? r : !!(p->flags & CREW_PROCESS_DAEMON);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The parent's side of a start. */
+
+#include "base/cleanup.h"
+#include "kernel/features.h"
+#include "kernel/syscall.h"
+#include "process/guardian.h"
+#include "process/registry.h"
+#include "status/page.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#ifdef __GLIBC__
+#        include <sys/single_threaded.h>
+#endif
+
+/* What start answers inside when clone3() turned out not to work. */
+enum { USE_FORK = 1 };
+
+/* How long a child that was sent away gets to be gone. */
+#define FAREWELL CREW_S(1)
+
+/*
+ * Is the calling thread the process, now and for as long as it lives? If so nobody else holds a
+ * lock of the C library, and nobody else can start a thread while we fork: no race. Threads that
+ * the C library does not know (another runtime's, io_uring's) have an entry in /proc all the same.
+ */
+static bool single_threaded(void)
+{
+#ifdef __GLIBC__
+        struct stat st;
+
+        return __libc_single_threaded && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
+               crew__sys_gettid() == crew__sys_getpid();
+#else
+        return false;
+#endif
+}
+
+/*
+ * stdout and stderr only: fflush(NULL) would wait for a thread that sits in fgets(stdin). What
+ * another thread is using right now is its own to write; the child drops its copy.
+ * Returns whether the child has to.
+ */
+static bool flush(FILE *stream)
+{
+        if (ftrylockfile(stream) != 0)
+                return true;
+        (void)fflush(stream);
+        funlockfile(stream);
+        return false;
+}
+
+static int words(const crew_process *p, int err, const char *what)
+{
+        switch (err) {
+        case EMFILE:
+        case ENFILE:
+                return crew__fail(err,
+                        "process %s: %s: no descriptor is left; it needs 2, and 3 more for the "
+                        "first daemon of a threaded program; raise RLIMIT_NOFILE (ulimit -n)",
+                        p->name, what);
+        case EAGAIN:
+                return crew__fail(err,
+                        "process %s: %s: the limit of processes is reached (RLIMIT_NPROC, ulimit "
+                        "-u, or pids.max of the cgroup)",
+                        p->name, what);
+        default:
+                return crew__fail(err, "process %s: %s: %s", p->name, what, strerror(err));
+        }
+}
+
+/*
+ * A child of clone3() inherits what the C library knows about its parent's thread: the id that
+ * robust, recursive and error-checking mutexes are owned by, and the list of robust mutexes. The
+ * kernel can write the new id if we can tell it where; the child itself empties the list.
+ */
+static bool can_repair(crew__launch *l, uint64_t *tid_address)
+{
+        pid_t *word = NULL;
+        size_t size;
+
+        if (crew__sys_prctl(PR_GET_TID_ADDRESS, (unsigned long)&word, 0) < 0 || !word ||
+                *word != crew__sys_gettid())
+                return false;
+        if (crew__sys_get_robust_list(0, &l->robust, &size) < 0)
+                return false;
+        *tid_address = (uint64_t)(uintptr_t)word;
+        return true;
+}
+
+static int start_raw(crew__launch *l)
+{
+        crew_process *p = l->p;
+        uint64_t tid_address;
+        int pidfd = -1, pid;
+        struct clone_args args;
+
+        if (!can_repair(l, &tid_address))
+                return USE_FORK;
+        l->raw = true;
+        /* No exit signal: the child is none of the business of the host's waitpid(-1). */
+        args = (struct clone_args){
+                .flags = CLONE_PIDFD | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID,
+                .pidfd = (uint64_t)(uintptr_t)&pidfd,
+                .child_tid = tid_address,
+        };
+        pid = crew__sys_clone3(&args, CLONE_ARGS_SIZE_VER0);
+        if (pid == 0)
+                crew__child_main(l);
+        if (pid == -ENOSYS || pid == -EINVAL || pid == -EPERM) {
+                crew__feature_fell_short(CREW__CLONE3, -pid);
+                l->raw = false;
+                return USE_FORK;
+        }
+        if (pid < 0)
+                return words(p, -pid, "clone3");
+        p->pid = pid;
+        p->pidfd = crew__above_stdio(pidfd);
+        return 0;
+}
+
+/* Sends a child away that never got through its gate, and collects it. */
+static void abandon(crew__page *page, pid_t pid, int pidfd)
+{
+        int64_t deadline = crew_clock() + FAREWELL;
+        struct timespec nap = crew__timespec(CREW_MS(1));
+        crew__ending ending;
+
+        crew__page_gate(page, CREW__GATE_GONE);
+        if (pidfd >= 0) {
+                (void)crew__sys_pidfd_send_signal(pidfd, SIGKILL);
+                (void)crew__readable(pidfd, deadline);
+                (void)crew__pidfd_collect(pidfd, &ending);
+                return;
+        }
+        while (waitpid(pid, NULL, WNOHANG | __WALL) == 0 && crew_clock() < deadline)
+                (void)nanosleep(&nap, NULL);
+}
+
+/*
+ * The pidfd of a child that waits at its gate. Somebody may have killed and collected it already,
+ * and then the number may be another's: a child of ours that has not been collected is no other,
+ * for numbers come round only after all the others.
+ */
+static int open_child(const crew_process *p, pid_t pid)
+{
+        siginfo_t info = { 0 };
+        int pidfd, r;
+
+        pidfd = crew__above_stdio(crew__sys_pidfd_open(pid, 0));
+        if (pidfd < 0 && pidfd != -ESRCH)
+                return words(p, -pidfd, "pidfd_open");
+        r = pidfd;
+        if (pidfd >= 0)
+                r = crew__sys_waitid(pidfd, &info, WEXITED | WNOWAIT | WNOHANG | __WALL, NULL);
+        if (r >= 0 && info.si_pid == 0)
+                return pidfd;
+        (void)crew__close(pidfd);
+        return crew__fail(ENODATA,
+                "process %s (pid %d): somebody ended it before its target ran", p->name, (int)pid);
+}
+
+static int open_gate(crew__launch *l, pid_t pid)
+{
+        crew_process *p = l->p;
+        crew__page *page = crew__page_of(p->page);
+        int pidfd, r;
+
+        pidfd = open_child(p, pid);
+        if (pidfd < 0) {
+                abandon(page, pid, -1);
+                return pidfd;
+        }
+        p->pid = pid;
+        p->pidfd = pidfd;
+        atomic_store(&page->pid, (uint32_t)pid);
+        /* Before the gate opens: no daemon ever runs unguarded. */
+        r = (p->flags & CREW_PROCESS_DAEMON) && !l->tied ? crew__guardian_add(p) : 0;
+        if (r < 0) {
+                abandon(page, pid, pidfd);
+                p->pidfd = crew__close(pidfd);
+                return r;
+        }
+        crew__page_gate(page, CREW__GATE_OPEN);
+        return 0;
+}
+
+/*
+ * fork() is what a threaded program needs: it runs the pthread_atfork handlers and makes malloc and
+ * stdio usable in the child. Its child can be collected by anybody, so it waits until its pidfd is
+ * held, and leaves a note of its exit code.
+ */
+static int start_gated(crew__launch *l)
+{
+        crew_process *p = l->p;
+        CREW__AUTO_CLOSE int reserved = -1;
+        pid_t pid = -1;
+        int r;
+
+        r = crew__page_new(&p->page, p->name);
+        if (r < 0)
+                return words(p, -r, "status page");
+        reserved = fcntl(l->parent_fd, F_DUPFD_CLOEXEC, 0);
+        if (reserved < 0) {
+                r = words(p, errno, "pidfd");
+        } else {
+                pid = fork();
+                if (pid == 0)
+                        crew__child_main(l);
+                r = pid < 0 ? words(p, errno, "fork") : 0;
+        }
+        /* Kept until here, so that the child's pidfd does not fail for want of a descriptor. */
+        reserved = crew__close(reserved);
+        if (r == 0)
+                r = open_gate(l, pid);
+        if (r < 0)
+                p->page = crew__segment_unref(p->page);
+        return r;
+}
+
+static int start(crew_process *p)
+{
+        crew__launch l = { .p = p, .parent = getpid() };
+        bool single = single_threaded(), clone3 = crew__has(CREW__CLONE3);
+        static const uint64_t all = UINT64_MAX;
+        int r = USE_FORK;
+
+        l.parent_fd = crew__self_pidfd();
+        if (l.parent_fd < 0)
+                return words(p, -l.parent_fd, "pidfd of this process");
+        /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
+         * to live as long as the process. */
+        l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
+        l.stale_out = flush(stdout);
+        l.stale_err = flush(stderr);
+        /* No handler of the host runs in a half-made child. */
+        (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
+        if (single && clone3)
+                r = start_raw(&l);
+        if (r == USE_FORK)
+                r = start_gated(&l);
+        if (r == 0 && (p->flags & CREW_PROCESS_GROUP))
+                (void)setpgid(p->pid, p->pid); /* both sides: whoever asks next sees it done */
+        (void)crew__sys_sigmask(SIG_SETMASK, &l.mask, NULL);
+        return r;
+}
+
+int crew_process_start(crew_process *p)
+{
+        int r = crew__process_enter(p), expected = CREW__NEW;
+
+        if (r < 0)
+                return r;
+        if (!atomic_compare_exchange_strong(&p->state, &expected, CREW__STARTING))
+                return crew__fail(EALREADY, "process %s: it was started already; a process object "
+                                            "starts one process",
+                        p->name);
+        crew__hook_install();
+        crew__registry_add(p);
+        r = start(p);
+        if (r < 0) {
+                crew__registry_remove(p);
+                atomic_store(&p->state, CREW__NEW);
+                return r;
+        }
+        atomic_store(&p->state, CREW__STARTED);
+        return 0;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Start and join of one process at a time, in hosts of several sizes, with and without threads. */
+
+#include "bench.h"
+
+#include <linux/sched.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#ifdef BENCH_CREW_PROCESS
+#        include <crew/process.h>
+#endif
+
+#define MAX_STARTS 4096
+#define MIN_STARTS 3 /* a host of 1 GiB takes 37 ms each */
+
+static const struct bench_cell cells[] = {
+        {"one thread, small", "us per start and join", true},
+        {"one thread, 10 MiB", "us per start and join", true},
+        {"one thread, 1 GiB", "us per start and join", true},
+        {"two threads, small", "us per start and join", true},
+        {"two threads, 10 MiB", "us per start and join", true},
+        {"two threads, 1 GiB", "us per start and join", true},
+};
+#define CELLS (sizeof cells / sizeof *cells)
+#define SIZES 3
+
+static const size_t extra[SIZES] = {0, (size_t)10 << 20, (size_t)1 << 30};
+static bool big;
+
+static const struct bench_target targets[] = {
+        {"one thread, small", "crew", {"clone3+waitid"}, BENCH_AT_MOST, 1.15},
+        {"one thread, 10 MiB", "crew", {"clone3+waitid"}, BENCH_AT_MOST, 1.15},
+        {"one thread, 1 GiB", "crew", {"clone3+waitid"}, BENCH_AT_MOST, 1.15},
+        {"two threads, small", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
+        {"two threads, 10 MiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
+        {"two threads, 1 GiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
+        {"one thread, small", "crew", {"fork+waitpid"}, BENCH_SHOWN},
+        {"one thread, 10 MiB", "crew", {"fork+waitpid"}, BENCH_SHOWN},
+        {"one thread, 10 MiB", "crew", {"python-Process"}, BENCH_SHOWN},
+};
+
+static bool start_clone3(void)
+{
+        int fd = -1;
+        struct clone_args a = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&fd};
+        siginfo_t info = {0};
+        long pid = syscall(SYS_clone3, &a, sizeof a);
+        bool ok;
+
+        if (pid == 0)
+                syscall(SYS_exit_group, 0);
+        if (pid < 0)
+                return false;
+        ok = waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | __WALL) == 0 &&
+             info.si_status == 0;
+        close(fd);
+        return ok;
+}
+
+static bool start_fork(void)
+{
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0)
+                _exit(0);
+        return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+#ifdef BENCH_CREW_PROCESS
+static int nothing(void *arg)
+{
+        (void)arg;
+        return 0;
+}
+
+static bool start_crew(void)
+{
+        crew_auto(process) p = NULL;
+        int code = -1;
+
+        return crew_process_launch(&p, nothing, NULL, NULL) == 0 &&
+               crew_process_join(p, CREW_FOREVER) == 0 && crew_process_exitcode(p, &code) == 0 &&
+               code == 0;
+}
+#endif
+
+static const struct way {
+        const char *name;
+        const char *missing;
+        bool (*start)(void);
+} ways[] = {
+#ifdef BENCH_CREW_PROCESS
+        {"crew", NULL, start_crew},
+#else
+        {"crew", "the process is not built", NULL},
+#endif
+        {"clone3+waitid", NULL, start_clone3},
+        {"fork+waitpid", NULL, start_fork},
+#ifdef BENCH_PYTHON
+        {"python-Process", NULL, NULL},
+#else
+        {"python-Process", "no python3 when this was built", NULL},
+#endif
+};
+#define WAYS (sizeof ways / sizeof *ways)
+
+/* A fork by clone3 in a host with threads is what nobody may do; Python has a size of its own. */
+static bool offers(unsigned cell, unsigned row)
+{
+        if (cell % SIZES == 2 && !big)
+                return false;
+        if (row == 1)
+                return cell < SIZES;
+        return row != 3 || cell == 1;
+}
+
+static void *idle(void *arg)
+{
+        (void)arg;
+        while (pause() != 0)
+                ;
+        return NULL;
+}
+
+struct host {
+        const struct way *way;
+        size_t extra;
+        bool threaded;
+};
+
+/* Pages of the usual size, whatever the system's policy: their tables are what a fork copies. */
+static void grow(size_t size)
+{
+        void *p;
+
+        if (size == 0)
+                return;
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+                _exit(3);
+        madvise(p, size, MADV_NOHUGEPAGE);
+        memset(p, 1, size);
+}
+
+/* In a process of its own: the host, which starts others until its time is over. */
+static void run_host(struct bench_shared *s, unsigned who, void *arg)
+{
+        struct host *h = arg;
+        double *us = malloc(MAX_STARTS * sizeof *us);
+        struct bench_member *m = &s->member[who];
+        pthread_t thread;
+        size_t n = 0;
+
+        if (!us)
+                _exit(3);
+        grow(h->extra);
+        if (h->threaded && pthread_create(&thread, NULL, idle, NULL) != 0)
+                _exit(3);
+        h->way->start();
+        while (n < MAX_STARTS && (n < MIN_STARTS || !atomic_load(&s->stop))) {
+                int64_t start = bench_now();
+
+                if (!h->way->start()) {
+                        bench_why(m->why, "a start or a join failed");
+                        break;
+                }
+                us[n++] = (double)(bench_now() - start) / 1e3;
+        }
+        m->value = bench_median(us, n);
+        free(us);
+}
+
+static int measure_python(struct bench *b, struct bench_result *r)
+{
+#ifdef BENCH_PYTHON
+        char seconds[24];
+        char *argv[] = {(char *)(uintptr_t)BENCH_PYTHON, (char *)(uintptr_t)BENCH_PEERS_PY,
+                (char *)(uintptr_t) "start", seconds, NULL};
+        char out[64];
+
+        snprintf(seconds, sizeof seconds, "%g", b->ms / 1e3);
+        if (bench_spawn(argv, out, sizeof out, 30, r->why) != 0)
+                return -1;
+        r->value = strtod(out, NULL);
+        return 0;
+#else
+        (void)b;
+        (void)r;
+        return -1;
+#endif
+}
+
+static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_result *r)
+{
+        struct host h = {&ways[row], extra[cell % SIZES], cell >= SIZES};
+        struct bench_group g = {.members = 1, .run = run_host, .arg = &h};
+        struct bench_shared *s;
+        int err;
+
+        if (!ways[row].start)
+                return measure_python(b, r);
+        s = bench_shared_new();
+        err = bench_group_run(b, s, &g, r);
+        r->value = s->member[0].value;
+        bench_shared_free(s);
+        return err;
+}
+
+static bool option(const char *name, const char *value)
+{
+        if (strcmp(name, "--big") != 0 || !value)
+                return false;
+        big = strcmp(value, "yes") == 0;
+        return true;
+}
+
+int main(int argc, char **argv)
+{
+        static struct bench_row rows[WAYS];
+        struct bench b = {
+                .name = "bench-start",
+                .cells = cells,
+                .n_cells = CELLS,
+                .rows = rows,
+                .n_rows = WAYS,
+                .targets = targets,
+                .n_targets = sizeof targets / sizeof *targets,
+                .offers = offers,
+                .measure = measure,
+                .option = option,
+                .option_help = "  --big yes     also in a host of 1 GiB (slow)\n",
+        };
+
+        for (unsigned i = 0; i < WAYS; i++) {
+                rows[i].name = ways[i].name;
+                rows[i].missing = ways[i].missing;
+                rows[i].every = ways[i].start ? 0 : 3;
+        }
+        return bench_main(&b, argc, argv);
+}

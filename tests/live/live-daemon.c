@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Who ends with whom: daemons, the guardian, detached processes, the hook at exit. */
+
+#include "host.h"
+
+#include <dirent.h>
+
+/* What applications tell the case. */
+struct board {
+        atomic_int pid[16];
+        atomic_int posted;
+        atomic_int flag[4];
+};
+
+static struct board *board;
+
+static void post(pid_t pid)
+{
+        atomic_store(&board->pid[atomic_fetch_add(&board->posted, 1)], pid);
+}
+
+/* How many of the posted processes live. */
+static int living(void)
+{
+        int n = 0;
+
+        for (int i = 0; i < atomic_load(&board->posted); i++)
+                n += process_lives(atomic_load(&board->pid[i]));
+        return n;
+}
+
+static bool all_posted(int n)
+{
+        for (int i = 0; i < n; i++) {
+                if (!atomic_load(&board->pid[i]))
+                        return false;
+        }
+        return true;
+}
+
+static void board_new(void)
+{
+        board = shared_new(sizeof *board);
+}
+
+static void board_free(void)
+{
+        for (int i = 0; i < 16; i++) {
+                pid_t pid = atomic_load(&board->pid[i]);
+
+                if (pid > 0 && process_lives(pid))
+                        (void)kill(pid, SIGKILL);
+        }
+        shared_free(board, sizeof *board);
+}
+
+static int spin(void *arg)
+{
+        (void)arg;
+        post(getpid());
+        for (;;)
+                (void)sleep(1000);
+        return 0;
+}
+
+static int spin_stubbornly(void *arg)
+{
+        (void)signal(SIGTERM, SIG_IGN);
+        return spin(arg);
+}
+
+static int nap_and_flag(void *arg)
+{
+        (void)usleep(150000);
+        atomic_store(&board->flag[(intptr_t)arg], 1);
+        return 0;
+}
+
+/* The guardian of a process: its child of that name. */
+static pid_t guardian_of(pid_t application)
+{
+        char path[300], text[128] = "";
+        pid_t found = 0;
+        struct dirent *e;
+        DIR *proc = opendir("/proc");
+        FILE *f;
+
+        REQUIRE(proc != NULL);
+        while (!found && (e = readdir(proc))) {
+                int pid, parent = 0;
+
+                if (sscanf(e->d_name, "%d", &pid) != 1)
+                        continue;
+                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+                f = fopen(path, "re");
+                if (!f)
+                        continue;
+                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &parent) == 2 &&
+                        parent == application && strcmp(text, "crew-guardian") == 0)
+                        found = pid;
+                (void)fclose(f);
+        }
+        (void)closedir(proc);
+        return found;
+}
+
+static int start_daemon(crew_target_fn *target)
+{
+        crew_process *p = NULL;
+        int r = crew_process_launch(&p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
+
+        (void)crew_process_free(p);
+        return r;
+}
+
+/* An application with two daemons; killed from outside, or it ends as `how` says. */
+enum how { IS_KILLED, CALLS_EXIT, CALLS__EXIT, HOOK_IS_OFF };
+
+static pid_t application(bool threaded, enum how how, crew_target_fn *target)
+{
+        pid_t pid = fork();
+
+        if (pid != 0)
+                return pid;
+        if (threaded) {
+                struct second_thread *t = malloc(sizeof *t);
+
+                second_thread_start(t);
+        }
+        for (int i = 0; i < 2; i++)
+                REQUIRE_OK(start_daemon(target));
+        if (!EVENTUALLY(all_posted(2), CREW_S(5)))
+                _exit(9);
+        atomic_store(&board->flag[0], 1);
+        if (how == HOOK_IS_OFF)
+                (void)crew_atexit(false);
+        if (how == CALLS__EXIT)
+                _exit(5);
+        if (how != IS_KILLED)
+                exit(5);
+        for (;;)
+                (void)pause();
+}
+
+static void application_ends(bool threaded, enum how how, crew_target_fn *target, int64_t within)
+{
+        pid_t app;
+        int status;
+
+        board_new();
+        app = application(threaded, how, target);
+        CHECK(EVENTUALLY(atomic_load(&board->flag[0]) || !process_lives(app), CREW_S(10)));
+        if (how == IS_KILLED) {
+                CHECK_INT(living(), ==, 2);
+                CHECK_INT(guardian_of(app) != 0, ==, threaded);
+                (void)kill(app, SIGKILL);
+        }
+        REQUIRE(waitpid(app, &status, 0) == app);
+        if (how != IS_KILLED)
+                CHECK_INT(WEXITSTATUS(status), ==, 5);
+        CHECK(EVENTUALLY(living() == 0, within));
+        board_free();
+}
+
+TEST(killed_single, "an application of one thread is killed: its daemons go", "[live][process]")
+{
+        application_ends(false, IS_KILLED, spin_stubbornly, CREW_MS(500));
+}
+
+TEST(killed_threaded, "an application of two threads is killed: its daemons go", "[live][process]")
+{
+        application_ends(true, IS_KILLED, spin_stubbornly, CREW_MS(500));
+}
+
+TEST(exits_single, "an application of one thread exits: its daemons go", "[live][process]")
+{
+        application_ends(false, CALLS_EXIT, spin, CREW_MS(1));
+        application_ends(false, CALLS_EXIT, spin_stubbornly, CREW_MS(100));
+}
+
+TEST(exits_threaded, "an application of two threads exits: its daemons go", "[live][process]")
+{
+        application_ends(true, CALLS_EXIT, spin, CREW_MS(1));
+        application_ends(true, CALLS_EXIT, spin_stubbornly, CREW_MS(100));
+}
+
+TEST(exits_without_hook, "daemons go also without the hook", "[live][process]")
+{
+        application_ends(false, CALLS__EXIT, spin_stubbornly, CREW_MS(500));
+        application_ends(true, CALLS__EXIT, spin_stubbornly, CREW_MS(500));
+        application_ends(false, HOOK_IS_OFF, spin_stubbornly, CREW_MS(500));
+        application_ends(true, HOOK_IS_OFF, spin_stubbornly, CREW_MS(500));
+}
+
+TEST(guardian_killed, "a guardian that was killed is replaced, with all it had", "[live][process]")
+{
+        pid_t app, first, second;
+
+        board_new();
+        app = fork();
+        if (app == 0) {
+                struct second_thread t;
+
+                second_thread_start(&t);
+                REQUIRE_OK(start_daemon(spin_stubbornly));
+                atomic_store(&board->flag[0], 1);
+                while (!atomic_load(&board->flag[1]))
+                        (void)usleep(1000);
+                REQUIRE_OK(start_daemon(spin_stubbornly));
+                while (!all_posted(2))
+                        (void)usleep(1000);
+                atomic_store(&board->flag[2], 1);
+                for (;;)
+                        (void)pause();
+        }
+        CHECK(EVENTUALLY(atomic_load(&board->flag[0]), CREW_S(10)));
+        first = guardian_of(app);
+        CHECK_INT(first, >, 0);
+        (void)kill(first, SIGKILL);
+        CHECK(EVENTUALLY(!process_lives(first), CREW_S(5)));
+        atomic_store(&board->flag[1], 1);
+        CHECK(EVENTUALLY(atomic_load(&board->flag[2]), CREW_S(10)));
+        second = guardian_of(app);
+        CHECK_INT(second, >, 0);
+        CHECK_INT(second, !=, first);
+        CHECK_INT(living(), ==, 2);
+        (void)kill(app, SIGKILL);
+        REQUIRE(waitpid(app, NULL, 0) == app);
+        CHECK(EVENTUALLY(living() == 0, CREW_MS(500)));
+        CHECK(EVENTUALLY(!process_lives(second), CREW_S(1)));
+        board_free();
+}
+
+TEST(guardian_stopped, "a guardian that does not answer is replaced", "[live][process]")
+{
+        struct second_thread t;
+        pid_t first;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        second_thread_start(&t);
+        REQUIRE_OK(start_daemon(spin));
+        first = guardian_of(getpid());
+        CHECK_INT(first, >, 0);
+        (void)kill(first, SIGSTOP);
+        REQUIRE_OK(start_daemon(spin));
+        CHECK(EVENTUALLY(!process_lives(first), CREW_S(1)));
+        CHECK_INT(guardian_of(getpid()), !=, first);
+        CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
+        for (int i = 0; i < 2; i++)
+                (void)kill(atomic_load(&board->pid[i]), SIGKILL);
+        CHECK(EVENTUALLY(crew_active_children(NULL, 0) == 0, CREW_S(5)));
+        second_thread_end(&t);
+        board_free();
+}
+
+TEST(guardian_group, "SIGKILL to the application's group does not reach the guardian",
+        "[live][process]")
+{
+        pid_t app;
+
+        board_new();
+        app = fork();
+        if (app == 0) {
+                struct second_thread t;
+                crew_process *p = NULL;
+
+                (void)setpgid(0, 0);
+                second_thread_start(&t);
+                REQUIRE_OK(crew_process_launch(&p, spin, NULL,
+                        CREW_OPT(process, .flags = CREW_PROCESS_DAEMON | CREW_PROCESS_GROUP)));
+                for (;;)
+                        (void)pause();
+        }
+        CHECK(EVENTUALLY(all_posted(1), CREW_S(10)));
+        (void)kill(-app, SIGKILL);
+        REQUIRE(waitpid(app, NULL, 0) == app);
+        CHECK(EVENTUALLY(living() == 0, CREW_MS(500)));
+        board_free();
+}
+
+TEST(many_daemons, "the guardian forgets daemons that ended", "[live][process]")
+{
+        char path[64];
+        int n = 0;
+        pid_t guardian;
+        struct second_thread t;
+        DIR *fds;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        second_thread_start(&t);
+        for (int i = 0; i < 30; i++) {
+                crew_auto(process) p = NULL;
+
+                REQUIRE_OK(crew_process_launch(&p, nap_and_flag, NULL,
+                        CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+                CHECK_INT(crew_process_daemon(p), ==, 1);
+                CHECK_INT(crew_process_kill(p), ==, 0);
+                CHECK_INT(crew_process_join(p, CREW_S(5)), ==, 0);
+        }
+        guardian = guardian_of(getpid());
+        CHECK_INT(guardian, >, 0);
+        (void)usleep(50000);
+        (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)guardian);
+        fds = opendir(path);
+        REQUIRE(fds != NULL);
+        while (readdir(fds))
+                n++;
+        (void)closedir(fds);
+        /* ".", "..", its socket, the application, its epoll. */
+        CHECK_INT(n, ==, 5);
+        second_thread_end(&t);
+        board_free();
+}
+
+static int child_of_daemon(void *arg)
+{
+        atomic_store(&board->flag[(intptr_t)arg], 1 + crew_process_daemon(crew_current_process()));
+        return spin(NULL);
+}
+
+static int daemon_with_children(void *arg)
+{
+        crew_process *p = NULL;
+
+        (void)crew_process_launch(&p, child_of_daemon, (void *)(intptr_t)0, NULL);
+        (void)crew_process_launch(&p, child_of_daemon, (void *)(intptr_t)1,
+                CREW_OPT(process, .flags = CREW_PROCESS_DETACHED));
+        return spin(arg);
+}
+
+TEST_HOSTS(inherits, "children of daemons are daemons, detached ones are not", "[live][process]")
+{
+        crew_auto(process) p = NULL;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        REQUIRE_OK(crew_process_launch(
+                &p, daemon_with_children, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+        CHECK(EVENTUALLY(all_posted(3), CREW_S(5)));
+        CHECK_INT(atomic_load(&board->flag[0]), ==, 2);
+        CHECK_INT(atomic_load(&board->flag[1]), ==, 1);
+        CHECK_INT(crew_process_kill(p), ==, 0);
+        CHECK_INT(join_code(p), ==, -SIGKILL);
+        /* The daemon's daemon goes with it, the detached one stays. */
+        CHECK(EVENTUALLY(living() == 1, CREW_MS(500)));
+        (void)usleep(50000);
+        CHECK_INT(living(), ==, 1);
+        board_free();
+}
+
+/* An application that exits with a child of each kind. */
+static pid_t mixed_application(bool threaded)
+{
+        pid_t app = fork();
+        crew_process *p = NULL;
+
+        if (app != 0)
+                return app;
+        if (threaded) {
+                struct second_thread *t = malloc(sizeof *t);
+
+                second_thread_start(t);
+        }
+        REQUIRE_OK(start_daemon(spin_stubbornly));
+        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL));
+        p = crew_process_free(p);
+        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)1, NULL));
+        REQUIRE_OK(crew_process_launch(
+                &p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)));
+        if (!EVENTUALLY(all_posted(2), CREW_S(5)))
+                _exit(9);
+        exit(3);
+}
+
+TEST(exit_hook, "at exit others are joined, daemons ended, detached ones left alone",
+        "[live][process]")
+{
+        for (int threaded = 0; threaded < 2; threaded++) {
+                int status;
+                pid_t app;
+
+                board_new();
+                app = mixed_application(threaded);
+                REQUIRE(waitpid(app, &status, 0) == app);
+                CHECK_INT(status, ==, 3 << 8);
+                CHECK_INT(atomic_load(&board->flag[0]), ==, 1);
+                CHECK_INT(atomic_load(&board->flag[1]), ==, 1);
+                CHECK_INT(living(), ==, 1);
+                board_free();
+        }
+}
+
+TEST(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][process]")
+{
+        for (int how = 0; how < 2; how++) {
+                crew_process *p = NULL;
+                int64_t begun = crew_clock();
+                pid_t app;
+
+                board_new();
+                app = fork();
+                if (app == 0) {
+                        if (how)
+                                (void)setenv("CREW_ATEXIT", "0", 1);
+                        else
+                                CHECK(crew_atexit(false));
+                        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
+                        if (!EVENTUALLY(all_posted(1), CREW_S(5)))
+                                _exit(9);
+                        CHECK(!crew_atexit(false));
+                        exit(0);
+                }
+                REQUIRE(waitpid(app, NULL, 0) == app);
+                CHECK_INT(crew_clock() - begun, <, test_slow(CREW_S(5)));
+                CHECK_INT(living(), ==, 1);
+                board_free();
+        }
+}
+
+TEST_HOSTS(host_fork, "the host's own fork that exits does not touch its parent's children",
+        "[live][process]")
+{
+        crew_auto(process) p = NULL;
+        crew_auto(process) d = NULL;
+        int status;
+        pid_t pid;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
+        REQUIRE_OK(crew_process_launch(
+                &d, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+        CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
+        pid = fork();
+        if (pid == 0)
+                exit(4);
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        CHECK_INT(status, ==, 4 << 8);
+        (void)usleep(20000);
+        CHECK_INT(living(), ==, 2);
+        CHECK_INT(crew_process_kill(p), ==, 0);
+        CHECK_INT(crew_process_kill(d), ==, 0);
+        CHECK_INT(join_code(p), ==, -SIGKILL);
+        CHECK_INT(join_code(d), ==, -SIGKILL);
+        board_free();
+}
+
+static int parent_with_children(void *arg)
+{
+        crew_process *p = NULL;
+
+        (void)arg;
+        (void)start_daemon(spin_stubbornly);
+        (void)crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL);
+        if (!EVENTUALLY(all_posted(1), CREW_S(5)))
+                return 1;
+        return 0;
+}
+
+TEST_HOSTS(child_hook, "a child ends as a program does: it joins its own children",
+        "[live][process]")
+{
+        crew_auto(process) p = NULL;
+
+        board_new();
+        REQUIRE_OK(crew_process_launch(&p, parent_with_children, NULL, NULL));
+        CHECK_INT(join_code(p), ==, 0);
+        CHECK_INT(atomic_load(&board->flag[0]), ==, 1);
+        CHECK_INT(living(), ==, 0);
+        board_free();
+}
+
+static void on_alarm(int sig)
+{
+        (void)sig;
+        exit(6);
+}
+
+TEST(exit_in_handler, "exit from a signal handler ends in bounded time", "[live][process]")
+{
+        for (int round = 0; round < test_scale(200, 5); round++) {
+                int status;
+                pid_t app = fork();
+
+                if (app == 0) {
+                        struct sigaction act = { .sa_handler = on_alarm };
+
+                        (void)sigaction(SIGUSR1, &act, NULL);
+                        board_new();
+                        REQUIRE_OK(start_daemon(spin));
+                        for (;;)
+                                (void)crew_active_children(NULL, 0);
+                }
+                (void)usleep(10000 + 1000 * (unsigned)(round % 7));
+                (void)kill(app, SIGUSR1);
+                CHECK(EVENTUALLY(!process_lives(app), CREW_S(3)));
+                (void)kill(app, SIGKILL);
+                REQUIRE(waitpid(app, &status, 0) == app);
+                CHECK(WIFEXITED(status) || WTERMSIG(status) == SIGUSR1);
+        }
+}

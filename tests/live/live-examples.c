@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The programs of docs/examples print what they promise, each on a terminal of its own. */
+
+#include "check.h"
+
+#include <crew/crew.h>
+#include <ctype.h>
+#include <limits.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define LINES 64
+
+struct run {
+        char text[8192];
+        size_t size;
+        char *line[LINES];
+        int lines;
+        int status;
+};
+
+/* build/tests/live-examples -> build/docs/examples/NAME */
+static void find(char *path, size_t size, const char *name)
+{
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        char *slash;
+
+        REQUIRE(n > 0);
+        self[n] = '\0';
+        slash = strrchr(self, '/');
+        REQUIRE(slash != NULL);
+        *slash = '\0';
+        REQUIRE(snprintf(path, size, "%s/../docs/examples/%s", self, name) < (int)size);
+}
+
+/* Runs of digits become one '#': process numbers differ. */
+static void mask_numbers(struct run *run)
+{
+        size_t to = 0;
+
+        for (size_t from = 0; from < run->size; from++) {
+                size_t digits = 0;
+
+                while (isdigit((unsigned char)run->text[from + digits]))
+                        digits++;
+                if (digits > 1) {
+                        run->text[to++] = '#';
+                        from += digits - 1;
+                } else {
+                        run->text[to++] = run->text[from];
+                }
+        }
+        run->text[to] = '\0';
+        run->size = to;
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Runs it to its end, or until its output contains `stop_at`, when it is interrupted as by Ctrl-C. */
+static void run_program(struct run *run, const char *name, const char *stop_at, bool in_order)
+{
+        char path[PATH_MAX];
+        struct termios raw;
+        bool stopped = false;
+        int terminal;
+        ssize_t n;
+        pid_t pid;
+
+        TEST_DEADLINE(60);
+        memset(run, 0, sizeof *run);
+        find(path, sizeof path, name);
+        memset(&raw, 0, sizeof raw);
+        cfmakeraw(&raw);
+        pid = forkpty(&terminal, NULL, &raw, NULL);
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+                (void)execl(path, name, (char *)NULL);
+                _exit(127);
+        }
+        while ((n = read(terminal, run->text + run->size, sizeof run->text - 1 - run->size)) > 0) {
+                run->size += (size_t)n;
+                if (stop_at && !stopped && strstr(run->text, stop_at)) {
+                        stopped = true;
+                        (void)usleep(100000);
+                        (void)kill(pid, SIGINT);
+                }
+        }
+        REQUIRE(waitpid(pid, &run->status, 0) == pid);
+        (void)close(terminal);
+        INFO("it printed: %s", run->text);
+        mask_numbers(run);
+        for (char *at = strtok(run->text, "\n"); at && run->lines < LINES; at = strtok(NULL, "\n"))
+                run->line[run->lines++] = at;
+        if (!in_order)
+                qsort(run->line, (size_t)run->lines, sizeof *run->line, by_text);
+}
+
+static void expect(struct run *run, const char *const *lines)
+{
+        int i;
+
+        for (i = 0; lines[i]; i++)
+                CHECK_STR(i < run->lines ? run->line[i] : "(nothing)", lines[i]);
+        CHECK_INT(run->lines, ==, i);
+}
+
+TEST(basic, "process-basic", "[live][process][examples]")
+{
+        static const char *const lines[] = { "main process", "zhiliao process", NULL };
+        struct run run;
+
+        run_program(&run, "process-basic", "zhiliao process", false);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, SIGINT);
+}
+
+TEST(ids, "process-ids", "[live][process][examples]")
+{
+        static const char *const lines[] = { "===子进程===", "===子进程===", "主进程id:#",
+                "子进程id:#", "父进程id:#", NULL };
+        struct run run;
+
+        run_program(&run, "process-ids", NULL, false);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(join, "process-join", "[live][process][examples]")
+{
+        static const char *const lines[] = { "子进程中的代码0", "子进程中的代码1",
+                "子进程中的代码2", "子进程中的代码3", "子进程中的代码4", "父进程中的代码", NULL };
+        int64_t begun = crew_clock();
+        struct run run;
+
+        run_program(&run, "process-join", NULL, false);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+        CHECK_INT(crew_clock() - begun, >=, CREW_MS(4900));
+}
+
+TEST(class_of_its_own, "process-class", "[live][process][examples]")
+{
+        static const char *const lines[] = { "主进程id:#", "子进程：0", "子进程：1", "子进程：2",
+                "子进程：3", "子进程：4", NULL };
+        struct run run;
+
+        run_program(&run, "process-class", NULL, false);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(memory, "process-memory", "[live][process][examples]")
+{
+        static const char *const lines[] = { "======== 子进程 ========", "AGE:2",
+                "names: qiujie ketang", "pid:#", "======== 子进程 ========",
+                "======== 父进程 ========", "AGE:1", "names: qiujie", "pid:#",
+                "======== 父进程 ========", NULL };
+        struct run run;
+
+        run_program(&run, "process-memory", NULL, true);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(queue, "process-queue", "[live][process][examples]")
+{
+        static const char *const lines[] = { "read value m1", NULL };
+        struct run run;
+
+        run_program(&run, "process-queue", NULL, true);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
