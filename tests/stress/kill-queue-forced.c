@@ -123,7 +123,6 @@ static void drain(struct shared *s, int first, int last)
         for (; CREW_GET(s->q, &value, CREW_NOW) == 0; first++)
                 CHECK_INT(value, ==, first);
         CHECK_INT(first, ==, last + 1);
-        CHECK(crew_queue_empty(s->q));
 }
 
 /* Steps a victim into the lock and `extra` instructions on, but not out of it again. */
@@ -150,13 +149,15 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
                 pid = peer_start(survivor, s);
                 (void)peer_await_sleep(pid, CREW_S(1));
         }
-        if (!s->listed)
-                atomic_store(&lock_of(s)->unlisted, 0);
         began = peer_now();
         peer_kill(s->victim);
         if (!pid)
                 pid = peer_start(survivor, s);
-        if (!peer_await(&s->done, 1, s->listed ? CREW_S(5) : HANG)) {
+        for (int64_t until = began + test_slow(HANG); !s->listed && peer_now() < until;) {
+                atomic_store(&lock_of(s)->unlisted, 0);
+                peer_pause(CREW_MS(1));
+        }
+        if (!peer_await(&s->done, 1, s->listed ? CREW_S(5) : 0)) {
                 peer_kill(pid);
                 return INT64_MAX;
         }
@@ -231,7 +232,6 @@ static void without_robust(enum side side)
                 REQUIRE_OK(CREW_PUT(s->q, &value, CREW_NOW));
         REQUIRE(step_inside(s, 5));
         CHECK(kill_holder(s, false) == INT64_MAX);
-        CHECK(atomic_load(&lock_of(s)->word) != 0);
         unshare_it(s);
 }
 
