@@ -22,6 +22,7 @@ enum {
 #define NAME_CANCEL UINT64_MAX
 
 struct crew__ring_home {
+        uint64_t generation;
         pthread_mutex_t mutex;
         crew__link free, lent;
         unsigned n_free;
@@ -141,6 +142,9 @@ static void home_end(void *data)
         static const uint64_t one = 1;
         struct crew__ring_home *home = data;
 
+        /* Inherited by a fork: its rings are mapped nowhere here. */
+        if (home->generation != crew__generation())
+                return;
         mine = NULL;
         (void)pthread_mutex_lock(&home->mutex);
         home->ended = true;
@@ -180,6 +184,7 @@ static struct crew__ring_home *own_home(void)
         crew__link_init(&home->free);
         crew__link_init(&home->lent);
         home->references = 1;
+        home->generation = crew__generation();
         if (pthread_setspecific(key, home) != 0) {
                 (void)pthread_mutex_destroy(&home->mutex);
                 free(home);
@@ -279,13 +284,13 @@ int crew__uring_lend(crew__uring **lent)
 void crew__uring_return(crew__uring *ring)
 {
         struct crew__ring_home *home = ring->home;
-        bool kept = true;
+        bool kept = !ring->lost;
 
         for (uint32_t i = 0; i < ring->n; i++) {
                 if (ring->armings[i].state == CREW__ARMING_FLYING)
                         crew__uring_orphan(ring, i);
         }
-        if (home == mine)
+        if (kept && home == mine)
                 kept = drain(ring);
         (void)pthread_mutex_lock(&home->mutex);
         crew__link_leave(&ring->link);
@@ -297,6 +302,16 @@ void crew__uring_return(crew__uring *ring)
         }
         destroy(ring);
         home_unref(home);
+}
+
+void crew__uring_lose(crew__uring *ring, int why)
+{
+        ring->lost = true;
+        /* The host closed it, and the number may be something else by now. */
+        if (why == -EBADF || why == -EOPNOTSUPP) {
+                unnote(ring->io.ring_fd);
+                ring->io.ring_fd = ring->io.enter_ring_fd = -1;
+        }
 }
 
 bool crew__uring_mine(const crew__uring *ring)

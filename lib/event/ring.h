@@ -56,6 +56,7 @@ typedef struct crew__uring {
         uint32_t n, free, orphans;
         size_t flying;
         int events; /* eventfd that the ring writes to, or -1 */
+        bool lost;  /* the kernel refuses it: never entered again, nor kept */
 } crew__uring;
 
 /*
@@ -66,6 +67,9 @@ int crew__uring_lend(crew__uring **ring);
 
 /* Gives a ring back, by any thread; all its armings become nobody's. */
 void crew__uring_return(crew__uring *ring);
+
+/* The kernel refused to enter it, and why: it will be neither entered nor kept. */
+void crew__uring_lose(crew__uring *ring, int why);
 
 /* Is it the calling thread's? */
 bool crew__uring_mine(const crew__uring *ring);

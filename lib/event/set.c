@@ -193,6 +193,9 @@ int crew__set_sleep(crew_waiter *w, int64_t until)
 
         if (n < 0)
                 return -errno;
+        if (fd.revents & POLLNVAL)
+                return crew__fail(EBADF,
+                        "waiter: its descriptors were closed by somebody else; make a new one");
         if (n > 0)
                 w->set_ready = true;
         return 0;

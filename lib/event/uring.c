@@ -184,41 +184,68 @@ static int enter(crew_waiter *w, int64_t until)
         return crew__uring_busy(ring) ? io_uring_submit_and_get_events(&ring->io) : 0;
 }
 
-/* The kernel had no memory for a completion and dropped it: nothing armed can be relied on. */
-static int start_over(crew_waiter *w)
+/*
+ * What the kernel's refusal means. With EBADR it had no memory for a completion and dropped it, so
+ * nothing armed can be relied on: all is armed again in another ring. Else the ring cannot be used
+ * any more, as in a sandbox or after the host closed descriptors that it does not own.
+ */
+static int refused(crew_waiter *w, int r)
 {
-        abandon(w);
-        begin(w);
-        return 0;
+        switch (r) {
+        case -ETIME:
+        case -EAGAIN:
+        case -EBUSY:
+                return 0;
+        case -EINTR:
+                return r;
+        case -EBADR:
+                abandon(w);
+                begin(w);
+                return 0;
+        default:
+                if (r == -EPERM || r == -ENOSYS)
+                        crew__feature_fell_short(CREW__IO_URING, -r);
+                crew__uring_lose(w->ring, r);
+                abandon(w);
+                w->backend = &crew__backend_epoll;
+                return 0;
+        }
+}
+
+/* Sleeps in the epoll, where the ring reports to an eventfd. */
+static int wait_polled(crew_waiter *w, int64_t until)
+{
+        int r, slept = 0;
+
+        if (w->ring->events < 0 && crew__uring_report_to(w->ring, w->ring_events) < 0)
+                return crew__fail(ENOMEM, "waiter: the ring cannot report to an eventfd");
+        r = enter(w, 0);
+        crew__uring_collect(w->ring, tell, w);
+        if (r >= 0 && until && !w->n_hot && crew__link_alone(&w->dirty)) {
+                slept = crew__set_sleep(w, until);
+                (void)crew__set_collect(w);
+                r = enter(w, 0);
+                crew__uring_collect(w->ring, tell, w);
+        } else {
+                (void)crew__set_collect(w);
+        }
+        r = r < 0 ? refused(w, r) : r;
+        return slept < 0 ? slept : r < 0 ? r : 0;
 }
 
 static int wait_for(crew_waiter *w, int64_t until)
 {
-        int r, slept = 0;
+        int r;
 
         crew__uring_cancel_orphans(w->ring);
-        if (w->polled && w->ring->events < 0 &&
-                crew__uring_report_to(w->ring, w->ring_events) < 0)
-                return crew__fail(ENOMEM, "waiter: the ring cannot report to an eventfd");
-        if (!w->polled)
-                watch_set(w);
-        r = enter(w, w->polled ? 0 : until);
-        if (w->polled && until) {
-                crew__uring_collect(w->ring, tell, w);
-                if (!w->n_hot && crew__link_alone(&w->dirty))
-                        slept = crew__set_sleep(w, until);
-                (void)crew__set_collect(w);
-                if (crew__uring_busy(w->ring))
-                        r = io_uring_submit_and_get_events(&w->ring->io);
-        }
+        if (w->polled)
+                return wait_polled(w, until);
+        watch_set(w);
+        r = enter(w, until);
         crew__uring_collect(w->ring, tell, w);
-        if (w->polled ? !until : w->set_ready)
+        if (w->set_ready)
                 w->set_ready = crew__set_collect(w) > 0;
-        if (r == -EBADR)
-                return start_over(w);
-        if (r == -EINTR || slept == -EINTR)
-                return -EINTR;
-        return 0;
+        return r < 0 ? refused(w, r) : 0;
 }
 
 const crew__backend crew__backend_uring = {

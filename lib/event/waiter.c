@@ -354,39 +354,41 @@ static bool nothing_left(const crew_waiter *w, int64_t timeout)
         return w->armed == 0 && timeout == CREW_FOREVER && !w->polled;
 }
 
-/*
- * One round: 1 and up = so many completions, 0 = go on, negative = the wait is over. *interrupted
- * outlives a round: what was told at the same time may have been for nothing.
- */
-static int round_of(crew_waiter *w, crew_completion *out, int max, int64_t deadline,
-        bool *interrupted)
+/* The time is over: what got hot meanwhile still counts, but only once, lest others who keep taking
+ * what this waiter is told of keep it here. */
+static int last_try(crew_waiter *w, crew_completion *out, int max, int64_t deadline)
 {
         int r = try_all(w, out, max);
 
-        if (r != 0)
-                return r;
-        if (*interrupted)
-                return crew__fail_quick(EINTR, "a signal handler ran during the wait");
-        r = settle(w);
+        return r ? r : crew__expired(deadline);
+}
+
+/* One round: 1 and up = so many completions, 0 = go on, negative = the wait is over. */
+static int round_of(crew_waiter *w, crew_completion *out, int max, int64_t deadline)
+{
+        bool interrupted = false;
+        int r = settle(w);
+
         if (r < 0)
                 return r;
-        if (w->n_hot) /* or it would sleep beside something that can be done */
-                return deadline > crew_clock() ? 0 : crew__expired(deadline);
-        r = w->backend->wait(w, crew__earlier(deadline, crew__next_time(w)));
-        if (r == -EINTR)
-                *interrupted = true;
-        else if (r < 0)
-                return r;
-        look_at_clock(w);
-        if (w->n_hot || *interrupted || atomic_load(&w->woken))
-                return 0;
-        return deadline > crew_clock() ? 0 : crew__expired(deadline);
+        if (!w->n_hot) {
+                r = w->backend->wait(w, crew__earlier(deadline, crew__next_time(w)));
+                if (r < 0 && r != -EINTR)
+                        return r;
+                interrupted = r == -EINTR;
+                look_at_clock(w);
+        }
+        if (deadline <= crew_clock() && !interrupted)
+                return last_try(w, out, max, deadline);
+        r = try_all(w, out, max);
+        if (r == 0 && interrupted)
+                return crew__fail_quick(EINTR, "a signal handler ran during the wait");
+        return r;
 }
 
 static int wait_until(crew_waiter *w, crew_completion *out, int max, int64_t timeout)
 {
         crew__patience patience = crew__patience_of(timeout);
-        bool interrupted = false;
         int r;
 
         w->pass++;
@@ -395,7 +397,7 @@ static int wait_until(crew_waiter *w, crew_completion *out, int max, int64_t tim
         if (r < 0)
                 return r;
         r = w->backend->wait(w, 0);
-        if (r < 0)
+        if (r < 0 && r != -EINTR)
                 return r;
         look_at_clock(w);
         if (nothing_left(w, timeout) && !atomic_load(&w->woken))
@@ -404,7 +406,7 @@ static int wait_until(crew_waiter *w, crew_completion *out, int max, int64_t tim
                         "give it a timeout");
         r = try_all(w, out, max);
         while (r == 0)
-                r = round_of(w, out, max, crew__patience_end(&patience), &interrupted);
+                r = round_of(w, out, max, crew__patience_end(&patience));
         return r;
 }
 
