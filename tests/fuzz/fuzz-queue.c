@@ -5,8 +5,8 @@
  * and records, then call. Calls may answer what they like, but neither crash nor hang, and what
  * they hand out lies inside the ring or the caller's buffer.
  *
- *      meson setup build-fuzz -Dtests=true && CC=clang ... ninja tests/fuzz-queue
- *      tests/fuzz-queue -max_len=4096 CORPUS
+ *      CC=clang CXX=clang++ meson setup build-fuzz && ninja -C build-fuzz tests/fuzz-queue
+ *      build-fuzz/tests/fuzz-queue -max_len=2048 -timeout=10 CORPUS
  *
  * test-queue-hostile runs the same function over random programs.
  */

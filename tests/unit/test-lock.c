@@ -129,8 +129,8 @@ static void nothing(int sig)
 
 TEST(interrupted, "a signal handler ends the wait, also with SA_RESTART", "[unit][lock]")
 {
-        struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
-        struct itimerval every = {{0, 7000}, {0, 7000}}, never = {{0, 0}, {0, 0}};
+        struct sigaction act = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+        struct itimerval every = { { 0, 7000 }, { 0, 7000 } }, never = { { 0, 0 }, { 0, 0 } };
         struct shared *s = share();
         pid_t pid = start_holder(s);
         crew__hold hold;
@@ -194,6 +194,34 @@ TEST(sleeper_woken, "the kernel wakes who sleeps on a dead owner's lock", "[unit
         unshare_it(s);
 }
 
+static void look_at_word(void *arg)
+{
+        struct shared *s = arg;
+        crew__hold hold;
+
+        REQUIRE(take(&s->lock, &hold, CREW_S(10)) == 0);
+        atomic_store(&s->done, atomic_load(&s->lock.word));
+        crew__lock_release(&s->lock, &hold);
+}
+
+/* Others may sleep beside it whom nobody else knows of. */
+TEST(keeps_waiters, "who slept for the lock takes it with the waiters' bit", "[unit][lock]")
+{
+        struct shared *s = share();
+        crew__hold hold;
+        pid_t pid;
+
+        REQUIRE(take(&s->lock, &hold, CREW_NOW) == 0);
+        pid = peer_start(look_at_word, s);
+        for (int i = 0; i < 50000 && !(atomic_load(&s->lock.word) & FUTEX_WAITERS); i++)
+                peer_pause(100000);
+        REQUIRE(peer_await_sleep(pid, CREW_S(5)));
+        crew__lock_release(&s->lock, &hold);
+        CHECK_INT(peer_join(pid), ==, 0);
+        CHECK_INT(atomic_load(&s->done), ==, (uint32_t)pid | FUTEX_WAITERS);
+        unshare_it(s);
+}
+
 TEST(sleeper_killed, "a killed sleeper leaves the lock to its owner", "[unit][lock]")
 {
         struct shared *s = share();
@@ -248,7 +276,7 @@ TEST(nested, "an inner lock gives the slot back to the outer one", "[unit][lock]
         REQUIRE(take(&s->second, &inner, CREW_NOW) == 0);
         CHECK_INT((uintptr_t)pending() - (uintptr_t)first, ==,
                 (uintptr_t)&s->second.word - (uintptr_t)&s->lock.word);
-        CHECK_INT(take(&s->second, &(crew__hold){0}, CREW_NOW), ==, -EDEADLK);
+        CHECK_INT(take(&s->second, &(crew__hold){ 0 }, CREW_NOW), ==, -EDEADLK);
         crew__lock_release(&s->second, &inner);
         CHECK(pending() == first);
         crew__lock_release(&s->lock, &outer);
