@@ -129,8 +129,8 @@ static void nothing(int sig)
 
 TEST(interrupted, "a signal handler ends the wait, also with SA_RESTART", "[unit][lock]")
 {
-        struct sigaction act = { .sa_handler = nothing, .sa_flags = SA_RESTART };
-        struct itimerval every = { { 0, 7000 }, { 0, 7000 } }, never = { { 0, 0 }, { 0, 0 } };
+        struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+        struct itimerval every = {{0, 7000}, {0, 7000}}, never = {{0, 0}, {0, 0}};
         struct shared *s = share();
         pid_t pid = start_holder(s);
         crew__hold hold;
@@ -248,7 +248,7 @@ TEST(nested, "an inner lock gives the slot back to the outer one", "[unit][lock]
         REQUIRE(take(&s->second, &inner, CREW_NOW) == 0);
         CHECK_INT((uintptr_t)pending() - (uintptr_t)first, ==,
                 (uintptr_t)&s->second.word - (uintptr_t)&s->lock.word);
-        CHECK_INT(take(&s->second, &(crew__hold){ 0 }, CREW_NOW), ==, -EDEADLK);
+        CHECK_INT(take(&s->second, &(crew__hold){0}, CREW_NOW), ==, -EDEADLK);
         crew__lock_release(&s->second, &inner);
         CHECK(pending() == first);
         crew__lock_release(&s->lock, &outer);
