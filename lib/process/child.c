@@ -121,8 +121,8 @@ void crew__child_main(const crew__launch *l)
         if (l->tied)
                 tie_to_parent(l);
         crew__guardian_forget();
-        /* The first look at the generation resets what was inherited. It is known to be missing, and
-         * reading the wiped page before writing it would be two page faults. */
+        /* The first look at the generation resets what was inherited. It is known to be missing,
+         * and reading the wiped page before writing it would be two page faults. */
         me.generation = crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
         crew__current_become(p, l->parent);

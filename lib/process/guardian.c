@@ -109,6 +109,7 @@ void crew__guardian_end(void)
 {
         struct timespec nap = crew__timespec(CREW_MS(1));
         int64_t until = crew_clock() + PATIENCE;
+
         while (pthread_mutex_trylock(&lock) != 0) {
                 if (crew_clock() >= until)
                         return;

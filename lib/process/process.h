@@ -52,10 +52,10 @@ struct __attribute__((aligned(16))) crew_process {
         crew__ending ending;
 
         crew_target_fn *target;
-        void *arg; /* the caller's, or a copy in this block */
+        void *arg;            /* the caller's, or a copy in this block */
         const char *name;     /* both in one block behind the handle */
         const char *identity; /* "1", its children "1:1": default names are made of it */
-        uint64_t flags; /* CREW_PROCESS_... */
+        uint64_t flags;       /* CREW_PROCESS_... */
 
         /* Under the registry's lock. */
         crew_process *next, *previous;

@@ -71,6 +71,11 @@ static int words(const crew_process *p, int err, const char *what)
                         "process %s: %s: the limit of processes is reached (RLIMIT_NPROC, ulimit "
                         "-u, or pids.max of the cgroup)",
                         p->name, what);
+        case ENOSYS:
+                return crew__fail(err,
+                        "process %s: %s: no pidfds here; crew needs Linux 5.4, and a valgrind that "
+                        "knows pidfd_open",
+                        p->name, what);
         default:
                 return crew__fail(err, "process %s: %s: %s", p->name, what, strerror(err));
         }

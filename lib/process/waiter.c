@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Joining in a waiter: the kernel only tells of the end, the status is collected as by every join. */
+/* Joining in a waiter: the kernel only tells of the end; it is collected as by every join. */
 
 #include "event/operation.h"
 #include "process/process.h"
