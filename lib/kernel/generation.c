@@ -89,10 +89,13 @@ uint64_t crew__generation_slow(void)
 void crew__on_fork(void (*reset)(void))
 {
         for (size_t i = 0; i < MAX_RESETS; i++) {
-                void (*free_slot)(void) = NULL;
+                void (*there)(void) = atomic_load_explicit(&resets[i], memory_order_acquire);
 
-                if (atomic_compare_exchange_strong(&resets[i], &free_slot, reset) ||
-                        free_slot == reset)
+                /* Looks first: a write, even in vain, would copy the page again after each fork. */
+                if (there == reset)
+                        return;
+                if (!there && (atomic_compare_exchange_strong(&resets[i], &there, reset) ||
+                                      there == reset))
                         return;
         }
         __builtin_trap();
