@@ -247,6 +247,7 @@ static void unknown(crew__violation *v)
 void crew__report_read(const crew__report *page, pid_t pid, const struct crew__scope *scope,
         crew__violation *v)
 {
+        struct crew__scope own = *scope;
         crew__report r;
 
         if (!page || atomic_load(&page->state) != WRITTEN) {
@@ -258,7 +259,8 @@ void crew__report_read(const crew__report *page, pid_t pid, const struct crew__s
                 unknown(v);
                 return;
         }
-        crew__violation_of(scope, r.nr, r.args, v);
+        own.self = (uint32_t)pid;
+        crew__violation_of(&own, r.nr, r.args, v);
         v->tid = r.tid;
         v->ip = r.ip;
 }
