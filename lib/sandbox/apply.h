@@ -88,9 +88,10 @@ const char *crew__step_name(int step);
 int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int *step);
 
 /*
- * What the C library sets up at first use, which a sandbox would refuse: standard streams, locale,
- * time zone, malloc, sysconf. For the process that forks the children, or a child before it
- * enters: may allocate and read files.
+ * What the C library and this one set up at first use, which a sandbox would refuse: malloc's
+ * arenas, locale, time zone, feature probes, the pid namespace. For a child before it enters, as
+ * some of it is known per process; where its parent did the same it takes some microseconds.
+ * Allocates, reads files, may start and reap a child.
  */
 void crew__sandbox_warm_up(void);
 

@@ -5,6 +5,8 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "kernel/features.h"
+#include "kernel/generation.h"
+#include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "sandbox/apply.h"
 
@@ -34,14 +36,44 @@ static void settle_arenas(void)
 }
 #endif
 
+/*
+ * Names the time zone where the environment does not: glibc then keeps what it has read, else it
+ * looks at /etc/localtime again in every localtime() and mktime(). Not setenv(): its lock may be
+ * held for ever by a thread that this fork did not take along.
+ */
+static void pin_time_zone(void)
+{
+        static char pinned[] = "TZ=:/etc/localtime";
+        char **grown;
+        size_t n = 0;
+
+        if (getenv("TZ"))
+                return;
+        while (environ && environ[n])
+                n++;
+        grown = calloc(n + 2, sizeof *grown);
+        if (!grown)
+                return;
+        if (n)
+                memcpy(grown, environ, n * sizeof *grown);
+        grown[n] = pinned;
+        environ = grown;
+}
+
 void crew__sandbox_warm_up(void)
 {
         struct tm tm;
         time_t now = time(NULL);
         char text[64];
 
+        /* The library's own first uses. A probe may start a child. */
+        for (int i = 0; i < CREW__FEATURES; i++)
+                (void)crew__has((enum crew__feature)i);
+        (void)crew__generation();
+        (void)crew__pid_namespace();
         settle_arenas();
         free(malloc(64));
+        pin_time_zone();
         tzset();
         (void)localtime_r(&now, &tm);
         (void)strftime(text, sizeof text, "%B %Z", &tm);
@@ -49,9 +81,6 @@ void crew__sandbox_warm_up(void)
         /* The conversions of the locale are loaded at the first wide character. */
         (void)mbrtowc(NULL, "a", 1, &(mbstate_t){ 0 });
         (void)snprintf(text, sizeof text, "%.3f %lc", 0.5, (wint_t)L'a');
-        (void)sysconf(_SC_NPROCESSORS_ONLN);
-        (void)sysconf(_SC_NPROCESSORS_CONF);
-        (void)sysconf(_SC_PHYS_PAGES);
         (void)strerror(ENOENT);
 }
 

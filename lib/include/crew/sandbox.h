@@ -72,6 +72,9 @@ CREW_PUBLIC int crew_sandbox_path(crew_sandbox *s, int rights, const char *path)
  * gets that instead). Entering twice leaves what both allow. Descriptors that are open stay open;
  * privileges of set-user-ID programs are gone (no_new_privs).
  *
+ * Time zone and locale are loaded first; where TZ is not set it is set to what it stands for, so
+ * that localtime() needs no file.
+ *
  * Enter while there is one thread: older kernels cannot bring Landlock to the others. Make queues
  * and pools before: what is entered can make no shared memory, and a waiter made before cannot wait
  * any more.
