@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_POOL_ZYGOTE_H
+#define CREW_POOL_ZYGOTE_H
+
+/*
+ * The pool's zygote: a fork of the program, made with the pool, that makes the workers. They are its
+ * children: it reaps them and notes how they ended in a page that the pool reads, and PDEATHSIG
+ * against its only thread ends them with it. It ends with the program (lifeline), leads a session of
+ * its own, has default signal handlers, ignores SIGINT, and holds no descriptor but its own, 0-2,
+ * grants and keep_fds.
+ *
+ * A newborn waits at a gate until the pool holds its pidfd; then it becomes a worker: unmaps every
+ * segment it was not granted, enters the sandbox, runs the initializer and takes tasks.
+ */
+
+#include "kernel/pidfd.h"
+#include "kernel/segment.h"
+#include "pool/lane.h"
+#include "sandbox/apply.h"
+
+#include <crew/pool.h>
+
+typedef struct crew__zygote crew__zygote;
+
+typedef struct crew__zygote_options {
+        const crew__plan *plan;          /* the sandbox, prepared; NULL = none */
+        const crew_limits *limits;       /* or NULL */
+        crew_task_fn *initializer;       /* or NULL */
+        const void *init_arg;            /* copied by the fork */
+        size_t init_size;
+        crew__segment *const *grants;    /* of the moment; later ones by crew__zygote_grant */
+        size_t n_grants;
+        const int *keep_fds;
+        size_t n_keep_fds;
+        unsigned max_workers;            /* rows of the page of endings */
+        const char *name;
+} crew__zygote_options;
+
+/* How far a worker has come; in its row, written by itself: a hint. */
+enum crew__worker_stage {
+        CREW__STAGE_GATE,
+        CREW__STAGE_SANDBOX,
+        CREW__STAGE_INITIALIZER,
+        CREW__STAGE_READY,
+        CREW__STAGE_REFUSED, /* it could not enter the sandbox or the initializer failed: see code */
+};
+
+/* What the row of a worker says; from the page, bounded. */
+typedef struct crew__worker_note {
+        enum crew__worker_stage stage;
+        int code; /* negative errno of REFUSED */
+        int step; /* enum crew__step, 0 = the initializer */
+} crew__worker_note;
+
+/* Forks the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE. */
+int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o);
+
+/* Readable when the zygote is dead; then every call but _free answers -EPIPE. */
+int crew__zygote_fd(const crew__zygote *z);
+pid_t crew__zygote_pid(const crew__zygote *z);
+
+/*
+ * Makes worker `row` with that lane: it is at the gate, and *pidfd (the caller's to close) and *pid
+ * are set. 0; -EPIPE: the zygote is dead; -ETIMEDOUT: it does not answer; -EAGAIN, -ENOMEM.
+ */
+int crew__zygote_spawn(
+        crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
+
+/* Lets the newborn through. */
+int crew__zygote_release(crew__zygote *z, unsigned row);
+
+/* How the worker that was last made in `row` ended: 1 and *ending; 0: not noted yet (its pidfd says
+ * whether it lives; the zygote notes it within microseconds after the death, or is dead itself). */
+int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
+
+/* What it said of itself, and was refused; crew__report_read takes the report. */
+void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
+crew__report *crew__zygote_report(crew__zygote *z, unsigned row);
+
+/* Gives a segment to all future workers and, over their control sockets, to the living ones. */
+int crew__zygote_grant(crew__zygote *z, crew__segment *segment);
+
+/* Ends the zygote and with it every worker, by SIGKILL; bounded; frees. NULL is fine. */
+crew__zygote *crew__zygote_free(crew__zygote *z);
+
+#endif
