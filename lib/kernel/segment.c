@@ -6,6 +6,7 @@
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/missing.h"
+#include "kernel/syscall.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -160,6 +161,14 @@ static int fill(crew__segment *s, const char *kind, const char *name, unsigned n
         return r;
 }
 
+static void enter(crew__segment *s)
+{
+        lock_registry();
+        atomic_store(&s->next, atomic_load(&registry));
+        atomic_store(&registry, s);
+        unlock_registry();
+}
+
 int crew__segment_new(crew__segment **segment, const char *kind, const char *name, size_t head,
         size_t ring, unsigned n_events)
 {
@@ -180,10 +189,7 @@ int crew__segment_new(crew__segment **segment, const char *kind, const char *nam
                 destroy(s);
                 return r;
         }
-        lock_registry();
-        atomic_store(&s->next, atomic_load(&registry));
-        atomic_store(&registry, s);
-        unlock_registry();
+        enter(s);
         *segment = s;
         return 0;
 }
@@ -243,6 +249,66 @@ crew__segment *crew__segment_unref(crew__segment *s)
         if (last)
                 destroy(s);
         return NULL;
+}
+
+/* What is left of a segment that this process may not have: its handles, which stumble. */
+static void shed(crew__segment *s)
+{
+        long at = (long)s->address;
+
+        /* Without access, not unmapped: a handle somewhere in the host's data still points there,
+         * and what is mapped here next must not be what it writes to. */
+        if (mmap(s->address, s->head, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+                (void)crew__syscall(SYS_munmap, at, (long)s->head, 0, 0, 0, 0);
+        if (s->ring)
+                (void)crew__syscall(SYS_munmap, at + (long)s->head, (long)(2 * s->ring), 0, 0, 0, 0);
+        s->address = NULL;
+        s->fd = -1;
+        for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
+                s->events[i] = -1;
+}
+
+void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data), void *data)
+{
+        crew__segment *_Atomic *link = &registry;
+        crew__segment *s;
+
+        lock_registry();
+        while ((s = atomic_load(link))) {
+                if (granted(s, data)) {
+                        link = &s->next;
+                        continue;
+                }
+                atomic_store(link, atomic_load(&s->next));
+                shed(s);
+        }
+        unlock_registry();
+}
+
+int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, size_t ring, int fd,
+        const int events[CREW__SEGMENT_EVENTS])
+{
+        crew__segment *s;
+        int r;
+
+        s = calloc(1, sizeof *s);
+        if (!s)
+                return crew__fail(ENOMEM, "shared memory: no memory for its handle");
+        atomic_init(&s->references, 1);
+        s->ref = ref;
+        s->head = head;
+        s->ring = ring;
+        s->fd = fd;
+        memcpy(s->events, events, sizeof s->events);
+        r = map(s);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        enter(s);
+        *segment = s;
+        return 0;
 }
 
 int crew__segment_each(int (*visit)(crew__segment *segment, void *data), void *data)

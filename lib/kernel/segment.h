@@ -13,6 +13,7 @@
 
 #include <crew/error.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 enum { CREW__SEGMENT_EVENTS = 2 };
 
@@ -48,5 +49,20 @@ crew__segment *crew__segment_unref(crew__segment *segment);
 
 /* Calls `visit` for each registered segment under the registry's lock, until it returns non-zero. */
 int crew__segment_each(int (*visit)(crew__segment *segment, void *data), void *data);
+
+/*
+ * For a process that was forked and may not have all that it inherited: what `granted` does not
+ * name leaves the registry and memory. Its descriptors are forgotten, not closed; a handle to it
+ * that lies in the host's data ends the process when it is used.
+ */
+void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data), void *data);
+
+/*
+ * A segment of another process from what it sent: its sizes (multiples of the page size; the sender
+ * is trusted), its memfd and its eventfds (or -1), which the segment then owns. One reference.
+ * -ENOMEM, -EINVAL: the descriptors are still the caller's.
+ */
+int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, size_t ring, int fd,
+        const int events[CREW__SEGMENT_EVENTS]);
 
 #endif

@@ -36,6 +36,15 @@ typedef struct crew__zygote_options {
         const char *name;
 } crew__zygote_options;
 
+/*
+ * Descriptor numbers in a worker, so that a plan can name them: [0] is the control socket, the
+ * others (from [1] on) the eventfds that it writes: two of the lane, then two of each grant in its
+ * order. Grants beyond these, and those that reach a running worker, take the lowest free numbers.
+ * Returns the number behind the last.
+ */
+enum { CREW__WORKER_NUMBERS = 67 };
+int crew__worker_numbers(const int *keep, size_t n_keep, int *numbers, size_t n);
+
 /* How far a worker has come; in its row, written by itself: a hint. */
 enum crew__worker_stage {
         CREW__STAGE_GATE,

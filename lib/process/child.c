@@ -62,18 +62,6 @@ static void finish(int status, void *unused)
         crew__sys_exit(status & 0xff);
 }
 
-static void repair(const crew__launch *l)
-{
-        struct robust_list_head *head = l->robust;
-
-        if (!head)
-                return;
-        /* The parent's mutexes are not in this child's hands. */
-        head->list.next = &head->list;
-        head->list_op_pending = NULL;
-        (void)crew__sys_set_robust_list(head);
-}
-
 static bool parent_is_gone(const crew__launch *l)
 {
         pid_t parent = getppid();
@@ -116,8 +104,6 @@ void crew__child_main(const crew__launch *l)
 {
         crew_process *p = l->p;
 
-        if (l->raw)
-                repair(l);
         if (l->tied)
                 tie_to_parent(l);
         crew__guardian_forget();

@@ -28,6 +28,11 @@ void crew__current_reset(void)
         atomic_store(&known_for, 0);
 }
 
+void crew__current_forget(void)
+{
+        self.pidfd = -1;
+}
+
 static void describe(crew_process *p, enum crew__process_role role, pid_t pid, int pidfd)
 {
         p->role = role;

@@ -99,6 +99,9 @@ void crew__current_become(crew_process *p, pid_t parent);
 /* The number of the next process made here: 1, 2, ... */
 unsigned crew__current_next_number(void);
 
+/* In a child that has closed it: forgets the pidfd of the process that it was forked from. */
+void crew__current_forget(void);
+
 void crew__current_reset(void);
 
 /* Does the C library say that no other thread was ever made here? */
@@ -112,17 +115,14 @@ static inline bool crew__single_threaded(void)
 }
 
 /* start.c and child.c: what the parent prepares for its child; lives on its stack. */
-struct robust_list_head;
-
 typedef struct crew__launch {
         crew_process *p;
         pid_t parent;
         int parent_fd;             /* pidfd of the parent */
         uint64_t mask;             /* signals blocked in the caller */
-        bool raw;                  /* clone3: thread id and robust list are to be repaired */
+        bool raw;                  /* clone3: there is no gate */
         bool tied;                 /* PDEATHSIG */
         bool stale_out, stale_err; /* streams that another thread was using */
-        struct robust_list_head *robust;
 } crew__launch;
 
 /* The whole life of a child from the fork on; signals are blocked at its start. */

@@ -5,12 +5,11 @@
  */
 
 #include "kernel/features.h"
+#include "kernel/inherit.h"
 #include "kernel/syscall.h"
 #include "process/server.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -32,133 +31,25 @@ struct crew__serving {
         unsigned rows, used;
 };
 
-/* The kernel's record of a directory entry. */
-struct entry {
-        uint64_t inode;
-        int64_t offset;
-        unsigned short length;
-        unsigned char type;
-        char name[];
-};
-
-static int number(const char *digits)
-{
-        int n = 0;
-
-        if (*digits == '\0')
-                return -1;
-        for (; *digits; digits++) {
-                if (*digits < '0' || *digits > '9')
-                        return -1;
-                n = n * 10 + (*digits - '0');
-        }
-        return n;
-}
-
-/* The fallback for kernels and sandboxes without close_range(). */
-static void close_listed(int keep, int keep_too)
-{
-        char bytes[2048] __attribute__((aligned(8)));
-        long dir, n;
-
-        dir = crew__syscall(
-                SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, 0, 0);
-        if (dir < 0) {
-                for (int fd = 0; fd < 65536; fd++) {
-                        if (fd != keep && fd != keep_too)
-                                (void)crew__sys_close(fd);
-                }
-                return;
-        }
-        while ((n = crew__syscall(SYS_getdents64, dir, (long)bytes, sizeof bytes, 0, 0, 0)) > 0) {
-                for (long at = 0; at < n;) {
-                        const struct entry *e = (const struct entry *)(bytes + at);
-                        int fd = number(e->name);
-
-                        if (fd >= 0 && fd != keep && fd != keep_too && fd != dir)
-                                (void)crew__sys_close(fd);
-                        at += e->length;
-                }
-        }
-        (void)crew__sys_close((int)dir);
-}
-
-static void close_others(int keep, int keep_too)
-{
-        unsigned low = (unsigned)(keep < keep_too ? keep : keep_too);
-        unsigned high = (unsigned)(keep < keep_too ? keep_too : keep);
-        int r = -ENOSYS;
-
-        /* Answered long ago if at all: finding out would start a process. */
-        if ((atomic_load(&crew__feature_answers[CREW__CLOSE_RANGE]) & 0xff) == CREW_FEATURE_YES) {
-                r = crew__sys_close_range(high + 1, ~0U, 0);
-                if (r == 0 && high > low + 1)
-                        r = crew__sys_close_range(low + 1, high - 1, 0);
-                if (r == 0 && low > 0)
-                        r = crew__sys_close_range(0, low - 1, 0);
-        }
-        if (r < 0)
-                close_listed(keep, keep_too);
-}
-
-/* One line of /proc/self/maps: "7f0000000000-7f0000021000 rw-s 00000000 ...". */
-static void drop_if_shared(const char *line)
-{
-        unsigned long part[2] = { 0, 0 };
-        int which = 0;
-
-        for (; *line && *line != ' '; line++) {
-                if (*line == '-')
-                        which = 1;
-                else
-                        part[which] =
-                                part[which] << 4 |
-                                (unsigned long)(*line <= '9' ? *line - '0' : *line - 'a' + 10);
-        }
-        if (strnlen(line, 5) == 5 && line[4] == 's')
-                (void)crew__syscall(
-                        SYS_munmap, (long)part[0], (long)(part[1] - part[0]), 0, 0, 0, 0);
-}
-
-/* Shared memory that the application gives up must go: it would live on in this copy of it. */
-static void drop_shared(void)
-{
-        char text[4096];
-        size_t held = 0;
-        long fd, n;
-
-        fd = crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY, 0, 0, 0);
-        if (fd < 0)
-                return;
-        while ((n = crew__syscall(SYS_read, fd, (long)(text + held), (long)(sizeof text - held), 0,
-                        0, 0)) > 0) {
-                char *line = text, *end = text + held + n, *stop;
-
-                for (; (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1) {
-                        *stop = '\0';
-                        drop_if_shared(line);
-                }
-                held = (size_t)(end - line);
-                memmove(text, line, held);
-                /* A path may be that long; what counts stands at its front, which was seen. */
-                if (held == sizeof text)
-                        held = 128;
-        }
-        (void)crew__sys_close((int)fd);
-}
-
 static void settle(crew__serving *s)
 {
         static const uint64_t all = UINT64_MAX;
         struct rlimit limit;
+        int keep[2];
 
         (void)crew__sys_sigmask(SIG_SETMASK, &all, NULL);
         (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)s->service->name, 0);
         /* A signal to the application's group, even SIGKILL, is not for us: we come after. */
         (void)crew__syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
         (void)crew__syscall(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
-        close_others(s->socket, s->application);
-        drop_shared();
+        keep[0] = s->socket < s->application ? s->socket : s->application;
+        keep[1] = s->socket < s->application ? s->application : s->socket;
+        /* Answered long ago if at all: finding out would start a process. */
+        (void)crew__close_others(keep, 2, -1,
+                (atomic_load(&crew__feature_answers[CREW__CLOSE_RANGE]) & 0xff) ==
+                        CREW_FEATURE_YES);
+        /* Shared memory that the application gives up would live on in this copy of it. */
+        crew__drop_shared(CREW__SHARED_ALL, NULL, 0);
         if (crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0) == 0) {
                 limit.rlim_cur = limit.rlim_max;
                 (void)crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)&limit, 0, 0, 0);

@@ -5,16 +5,14 @@
 #include "base/cleanup.h"
 #include "kernel/features.h"
 #include "kernel/syscall.h"
+#include "process/clone.h"
 #include "process/guardian.h"
 #include "process/registry.h"
 #include "status/page.h"
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* What start answers inside when clone3() turned out not to work. */
@@ -22,40 +20,6 @@ enum { USE_FORK = 1 };
 
 /* How long a child that was sent away gets to be gone. */
 #define FAREWELL CREW_S(1)
-
-/*
- * Is the calling thread the process, now and for as long as it lives? If so nobody else holds a
- * lock of the C library, and nobody else can start a thread while we fork: no race. Threads that
- * the C library does not know (another runtime's, io_uring's) have an entry in /proc all the same.
- */
-static bool single_threaded(void)
-{
-#ifdef __GLIBC__
-        struct stat st;
-
-        return crew__single_threaded() && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
-               crew__sys_gettid() == crew__sys_getpid();
-#else
-        return false;
-#endif
-}
-
-/*
- * stdout and stderr only: fflush(NULL) would wait for a thread that sits in fgets(stdin). What
- * another thread is using right now is its own to write; the child drops its copy.
- * Returns whether the child has to.
- */
-static bool flush(FILE *stream, bool single)
-{
-        /* Without a lock, which would be a write to a page that the last child still shares. */
-        if (single && __fpending(stream) == 0)
-                return false;
-        if (ftrylockfile(stream) != 0)
-                return true;
-        (void)fflush(stream);
-        funlockfile(stream);
-        return false;
-}
 
 static int words(const crew_process *p, int err, const char *what)
 {
@@ -81,46 +45,16 @@ static int words(const crew_process *p, int err, const char *what)
         }
 }
 
-/*
- * A child of clone3() inherits what the C library knows about its parent's thread: the id that
- * robust, recursive and error-checking mutexes are owned by, and the list of robust mutexes. The
- * kernel can write the new id if we can tell it where; the child itself empties the list.
- */
-static bool can_repair(crew__launch *l, uint64_t *tid_address)
-{
-        pid_t *word = NULL;
-        size_t size;
-
-        if (crew__sys_prctl(PR_GET_TID_ADDRESS, (unsigned long)&word, 0) < 0 || !word ||
-                *word != crew__sys_gettid())
-                return false;
-        if (crew__sys_get_robust_list(0, &l->robust, &size) < 0)
-                return false;
-        *tid_address = (uint64_t)(uintptr_t)word;
-        return true;
-}
-
 static int start_raw(crew__launch *l)
 {
         crew_process *p = l->p;
-        uint64_t tid_address;
         int pidfd = -1, pid;
-        struct clone_args args;
 
-        if (!can_repair(l, &tid_address))
-                return USE_FORK;
         l->raw = true;
-        /* No exit signal: the child is none of the business of the host's waitpid(-1). */
-        args = (struct clone_args){
-                .flags = CLONE_PIDFD | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID,
-                .pidfd = (uint64_t)(uintptr_t)&pidfd,
-                .child_tid = tid_address,
-        };
-        pid = crew__sys_clone3(&args, CLONE_ARGS_SIZE_VER0);
+        pid = crew__clone_raw(&pidfd);
         if (pid == 0)
                 crew__child_main(l);
-        if (pid == -ENOSYS || pid == -EINVAL || pid == -EPERM) {
-                crew__feature_fell_short(CREW__CLONE3, -pid);
+        if (pid == CREW__USE_FORK) {
                 l->raw = false;
                 return USE_FORK;
         }
@@ -233,7 +167,7 @@ static int start_gated(crew__launch *l)
 static int start(crew_process *p)
 {
         crew__launch l = { .p = p, .parent = getpid() };
-        bool single = single_threaded(), clone3 = crew__has(CREW__CLONE3);
+        bool single = crew__alone(), clone3 = crew__has(CREW__CLONE3);
         static const uint64_t all = UINT64_MAX;
         int r = USE_FORK;
 
@@ -243,8 +177,8 @@ static int start(crew_process *p)
         /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
          * to live as long as the process. */
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
-        l.stale_out = flush(stdout, single);
-        l.stale_err = flush(stderr, single);
+        l.stale_out = crew__flush(stdout, single);
+        l.stale_err = crew__flush(stderr, single);
         /* No handler of the host runs in a half-made child. */
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
         if (single && clone3)

@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "kernel/features.h"
+#include "kernel/inherit.h"
 #include "kernel/syscall.h"
 
 #include <fcntl.h>
@@ -92,98 +93,6 @@ const char *crew__step_name(int step)
         return names[step];
 }
 
-/* What stays open: the caller's list and the ruleset until it is entered. */
-static bool kept(const struct crew__application *a, int ruleset, unsigned fd)
-{
-        size_t low = 0, high = a->n_keep;
-
-        if (ruleset >= 0 && fd == (unsigned)ruleset)
-                return true;
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if ((unsigned)a->keep[middle] == fd)
-                        return true;
-                if ((unsigned)a->keep[middle] < fd)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return false;
-}
-
-static int close_from_to(unsigned first, unsigned past, int ruleset)
-{
-        int r = 0;
-
-        if (ruleset >= 0 && first <= (unsigned)ruleset && (unsigned)ruleset < past) {
-                r = close_from_to(first, (unsigned)ruleset, -1);
-                first = (unsigned)ruleset + 1;
-        }
-        if (r == 0 && first < past)
-                r = crew__sys_close_range(first, past - 1, 0);
-        return r;
-}
-
-static int close_by_range(const struct crew__application *a, int ruleset)
-{
-        unsigned first = 0;
-        int r = 0;
-
-        for (size_t i = 0; i < a->n_keep && r == 0; i++) {
-                r = close_from_to(first, (unsigned)a->keep[i], ruleset);
-                first = (unsigned)a->keep[i] + 1;
-        }
-        if (r == 0)
-                r = close_from_to(first, ~0U, ruleset);
-        return r;
-}
-
-/* As the kernel writes directory entries. */
-struct entry {
-        uint64_t inode;
-        int64_t offset;
-        unsigned short length;
-        unsigned char type;
-        char name[];
-};
-
-static int number(const char *name)
-{
-        int n = 0;
-
-        if (*name < '0' || *name > '9')
-                return -1;
-        for (; *name >= '0' && *name <= '9'; name++)
-                n = n * 10 + (*name - '0');
-        return n;
-}
-
-/* Closing while reading is sound: /proc/self/fd is read by descriptor number. */
-static int close_listed(const struct crew__application *a, int ruleset)
-{
-        _Alignas(struct entry) char buffer[2048];
-        long n;
-        int fd;
-
-        fd = (int)crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/fd",
-                O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, 0, 0);
-        if (fd < 0)
-                return fd;
-        while ((n = crew__syscall(SYS_getdents64, fd, (long)buffer, sizeof buffer, 0, 0, 0)) > 0) {
-                for (long at = 0; at < n;) {
-                        const struct entry *e = (const struct entry *)(buffer + at);
-                        int open_fd = number(e->name);
-
-                        if (open_fd >= 0 && open_fd != fd && !kept(a, ruleset, (unsigned)open_fd))
-                                (void)crew__sys_close(open_fd);
-                        at += e->length;
-                }
-        }
-        (void)crew__sys_close(fd);
-        return (int)n;
-}
-
 static int set_limit(int resource, uint64_t value)
 {
         struct rlimit64 limit = { .rlim_cur = value, .rlim_max = value };
@@ -234,8 +143,7 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
 
         *step = CREW__STEP_DESCRIPTORS;
         if (!a->keep_all)
-                r = p->close_range ? close_by_range(a, p->ruleset.fd) :
-                                     close_listed(a, p->ruleset.fd);
+                r = crew__close_others(a->keep, a->n_keep, p->ruleset.fd, p->close_range);
         if (r < 0)
                 return r;
         *step = CREW__STEP_LIMITS;

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_POOL_NEST_H
+#define CREW_POOL_NEST_H
+
+/*
+ * What the pool, its zygote and the zygote's workers share.
+ *
+ * One segment: a table of endings, which the zygote writes and workers don't have, then a page for
+ * each row, which its worker has alone and may fill with anything.
+ *
+ * Descriptors in a worker, whatever the host had open: 0-2 and keep_fds under their own numbers,
+ * then in the lowest numbers that are left: the control socket, the two eventfds of the lane, and
+ * the eventfds of grants. In the zygote everything else lies above these.
+ */
+
+#include "pool/post.h"
+#include "pool/zygote.h"
+
+#include <stdatomic.h>
+
+/* A worker's own page; see above for who may write it. */
+typedef struct crew__perch {
+        _Atomic uint32_t gate; /* CREW__GATE_..., futex word; the pool writes it */
+        _Atomic uint32_t stage;
+        _Atomic int32_t code, step;
+        _Alignas(64) crew__report report;
+} crew__perch;
+
+/* How a row's worker ended: `pid` is written last, so it says whose ending this is. */
+typedef struct crew__epitaph {
+        _Atomic int32_t pid;
+        crew__ending ending;
+} crew__epitaph;
+
+enum crew__errand { CREW__ERRAND_SPAWN, CREW__ERRAND_GRANT };
+
+/* From the pool to the zygote (and grants from there to the workers) with the descriptors of a
+ * segment: its memfd and its eventfds. */
+typedef struct crew__ask {
+        uint64_t number; /* comes back in the answer: an answer that comes too late is dropped */
+        uint32_t errand;
+        uint32_t row;
+        crew_ref ref;
+        uint64_t head, ring;
+} crew__ask;
+
+typedef struct crew__answer { /* to a spawn: with the pidfd */
+        uint64_t number;
+        int32_t result; /* pid, 0, or a negative errno */
+        int32_t padding;
+} crew__answer;
+
+/* The zygote, seen from inside; its workers inherit it. */
+typedef struct crew__nest {
+        const crew__zygote_options *options;
+        crew__segment *pages;
+        unsigned rows;
+        int socket;
+        int application; /* its pidfd */
+        pid_t application_pid;
+        bool stale_out, stale_err;
+
+        crew__plan plan; /* a copy with its descriptor out of the way */
+        int number[CREW__WORKER_NUMBERS];
+        int floor; /* descriptors of its own are from here on */
+        struct rlimit files; /* as the host had it */
+        pid_t pid;
+        crew__segment **grant;
+        size_t n_grants, room;
+} crew__nest;
+
+static inline crew__epitaph *crew__epitaph_of(const crew__segment *pages, unsigned row)
+{
+        return (crew__epitaph *)pages->address + row;
+}
+
+static inline crew__perch *crew__perch_of(
+        const crew__segment *pages, unsigned rows, unsigned row)
+{
+        size_t table = crew__page_round(rows * sizeof(crew__epitaph));
+
+        return (crew__perch *)((char *)pages->address + table + row * crew__page_size());
+}
+
+/* nest.c: what becomes of the fork; descriptors that came, moved up; a grant of later. The last two
+ * take the descriptors, also when they fail. */
+int crew__nest_settle(crew__nest *nest);
+int crew__nest_lift(const crew__nest *nest, int fds[CREW__POST_FDS]);
+int crew__nest_grant(crew__nest *nest, const crew__ask *ask, int fds[CREW__POST_FDS]);
+
+/* brood.c: the life of the zygote. */
+void crew__brood(crew__nest *nest) __attribute__((noreturn));
+
+/* worker.c: the life of a worker. `control` and the lane's descriptors are where they are. */
+typedef struct crew__newborn {
+        const crew__nest *nest;
+        unsigned row;
+        int control;
+        int lane[CREW__POST_FDS];
+} crew__newborn;
+
+void crew__worker_main(const crew__newborn *newborn) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+
+/* What a task may ask of its worker. */
+
+#include "pool/task.h"
+
+#include "base/cleanup.h"
+#include "base/fail.h"
+#include "pool/nest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A queue that was lent once; the handle lives as long as the worker. */
+typedef struct loan {
+        struct loan *next;
+        crew_ref ref;
+        crew_queue *queue;
+} loan;
+
+static loan *loans;
+
+int crew__task_run(crew_task *t, crew_task_fn *function, const void *arg, size_t size)
+{
+        int r = function(t, arg, size);
+
+        if (r == 0)
+                r = t->code;
+        if (r > 0)
+                r = crew_task_fail(t, -EINVAL,
+                        "the task returned %d; a task returns 0 or a negative errno", r);
+        if (r < 0)
+                t->result = 0;
+        return r;
+}
+
+void *crew_task_result(crew_task *t, size_t size)
+{
+        void *at = t ? crew__track_reserve(t->track, size) : NULL;
+
+        if (at)
+                t->result = size;
+        return at;
+}
+
+int crew_task_return(crew_task *t, const void *data, size_t size)
+{
+        void *at;
+
+        if (!t || (!data && size))
+                return crew__fail(EINVAL, "task: no task, or no data");
+        at = crew_task_result(t, size);
+        if (!at)
+                return crew__fail(EMSGSIZE,
+                        "task: a result of %zu bytes is larger than the lane of its worker "
+                        "(lane_bytes of the pool)",
+                        size);
+        if (size)
+                memcpy(at, data, size);
+        return 0;
+}
+
+int crew_task_fail(crew_task *t, int code, const char *format, ...)
+{
+        va_list args;
+
+        if (!t)
+                return crew__fail(EINVAL, "task: no task");
+        t->code = code < 0 ? code : -EINVAL;
+        va_start(args, format);
+        (void)vsnprintf(t->text, sizeof t->text, format, args);
+        va_end(args);
+        return t->code;
+}
+
+/* Takes in what was granted since the last look. */
+static void receive_grants(int control)
+{
+        int fds[CREW__POST_FDS], r;
+        crew__segment *s;
+        crew__ask grant;
+
+        while ((r = crew__post_receive(control, &grant, sizeof grant, fds)) > 0 || r == -EMFILE) {
+                if (r == -EMFILE)
+                        continue;
+                r = crew__segment_find(&s, grant.ref);
+                if (r == 0) {
+                        (void)crew__segment_unref(s);
+                } else {
+                        /* The reference is the process's: granted until it ends. */
+                        r = crew__segment_attach(
+                                &s, grant.ref, grant.head, grant.ring, fds[0], &fds[1]);
+                        if (r == 0) {
+                                s->fd = -1; /* mapped, it is of no more use */
+                                fds[1] = fds[2] = -1;
+                        }
+                }
+                for (size_t i = 0; i < CREW__POST_FDS; i++)
+                        (void)crew__close(fds[i]);
+        }
+}
+
+int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
+{
+        loan *l;
+        int r;
+
+        if (!t || !q)
+                return crew__fail(EINVAL, "task: no task, or nowhere to store the queue");
+        for (l = loans; l; l = l->next) {
+                if (memcmp(&l->ref, &ref, sizeof ref) == 0) {
+                        *q = l->queue;
+                        return 0;
+                }
+        }
+        l = malloc(sizeof *l);
+        if (!l)
+                return crew__fail(ENOMEM, "task: no memory for a queue");
+        r = crew_queue_open(&l->queue, ref);
+        if (r == -ENOENT) {
+                receive_grants(t->control);
+                r = crew_queue_open(&l->queue, ref);
+        }
+        if (r < 0) {
+                free(l);
+                return r == -ENOENT ? crew__fail(ENOENT,
+                                              "this pool was not granted a queue with this ref; "
+                                              "name it in the grants of the pool or call "
+                                              "crew_pool_grant()") :
+                                      r;
+        }
+        l->ref = ref;
+        l->next = loans;
+        loans = l;
+        *q = l->queue;
+        return 0;
+}
+
+bool crew_task_cancelled(crew_task *t)
+{
+        return t && crew__track_cancelled(t->track);
+}
+
+unsigned crew_task_worker(crew_task *t)
+{
+        return t ? t->worker : 0;
+}
+
+unsigned crew_task_attempt(crew_task *t)
+{
+        return t ? t->attempt : 0;
+}
+
+uint64_t crew_task_id(crew_task *t)
+{
+        return t ? t->id : 0;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The life of a worker, from its fork by the zygote on. */
+
+#include "base/cleanup.h"
+#include "kernel/generation.h"
+#include "kernel/syscall.h"
+#include "pool/nest.h"
+#include "pool/task.h"
+#include "process/process.h"
+#include "status/page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+/* The status of a worker that never took a task; its note says why. */
+enum { NEVER_RAN = 255 };
+
+enum { LIMITS = 5 };
+
+/*
+ * Runs before the handlers that were inherited, which then never run. The streams of the host but
+ * these two may hold what the host has yet to write, to descriptors that mean something else here.
+ */
+static void finish(int status, void *unused)
+{
+        (void)unused;
+        (void)fflush(stdout);
+        (void)fflush(stderr);
+        crew__sys_exit(status & 0xff);
+}
+
+static void note(crew__perch *perch, enum crew__worker_stage stage)
+{
+        atomic_store_explicit(&perch->stage, stage, memory_order_release);
+}
+
+static void __attribute__((noreturn)) refuse(crew__perch *perch, int code, int step)
+{
+        atomic_store(&perch->code, code);
+        atomic_store(&perch->step, step);
+        note(perch, CREW__STAGE_REFUSED);
+        (void)fflush(stdout);
+        (void)fflush(stderr);
+        crew__sys_exit(NEVER_RAN);
+}
+
+/* The zygote has one thread, which lives as long as it: the death signal means its death. It is
+ * lost if that was before it was asked for; then the parent is another. */
+static void tie(const crew__nest *nest)
+{
+        (void)crew__sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0);
+        if (getppid() != nest->pid)
+                crew__sys_exit(NEVER_RAN);
+}
+
+static void wait_at_gate(const crew__nest *nest, crew__perch *perch)
+{
+        uint32_t verdict;
+
+        while ((verdict = atomic_load(&perch->gate)) == CREW__GATE_SHUT) {
+                (void)crew__sys_futex_wait(
+                        &perch->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
+                /* Not only by the zygote's death: that may be stopped. */
+                if (crew__readable(nest->application, 0) == 0)
+                        crew__sys_exit(NEVER_RAN);
+        }
+        if (verdict != CREW__GATE_OPEN)
+                crew__sys_exit(NEVER_RAN);
+}
+
+static void become(const crew__nest *nest, unsigned row)
+{
+        static crew_process self = { .identity = "", .flags = 0 };
+        static char name[64], comm[16];
+
+        (void)snprintf(name, sizeof name, "%s-worker-%u",
+                nest->options->name ? nest->options->name : "pool", row);
+        (void)snprintf(comm, sizeof comm, "crew-worker-%u", row);
+        self.name = name;
+        crew__current_become(&self, nest->application_pid);
+        (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)comm, 0);
+}
+
+static bool is_not(const crew__segment *segment, void *pages)
+{
+        return segment != pages;
+}
+
+/* Leaves this worker its own page of the zygote's segment. */
+static void leave_pages(const crew__nest *nest, const crew__perch *mine)
+{
+        crew__segment *pages = nest->pages;
+        char *from = pages->address, *own, *to = from + pages->head;
+
+        memcpy(&own, &mine, sizeof own);
+        pages->address = own;
+        pages->head = 0;
+        (void)munmap(from, (size_t)(own - from));
+        own += crew__page_size();
+        if (own < to)
+                (void)munmap(own, (size_t)(to - own));
+}
+
+static size_t limits_of(const crew__nest *nest, struct crew__limit list[LIMITS])
+{
+        crew_limits l = { .size = sizeof l };
+        size_t n = 0;
+
+        if (nest->options->limits)
+                l = *nest->options->limits;
+        if (l.memory_max)
+                list[n++] = (struct crew__limit){ RLIMIT_AS, l.memory_max };
+        if (l.cpu_time)
+                list[n++] = (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
+        if (l.open_files)
+                list[n++] = (struct crew__limit){ RLIMIT_NOFILE, l.open_files };
+        if (l.file_bytes)
+                list[n++] = (struct crew__limit){ RLIMIT_FSIZE, l.file_bytes };
+        if (l.processes)
+                list[n++] = (struct crew__limit){ RLIMIT_NPROC, l.processes };
+        return n;
+}
+
+static int ascending(const void *a, const void *b)
+{
+        int left = *(const int *)a, right = *(const int *)b;
+
+        return (left > right) - (left < right);
+}
+
+/* Puts what is this worker's own where it belongs and closes what is the zygote's. */
+static int settle_descriptors(const crew__nest *nest, const crew__newborn *newborn)
+{
+        const crew__zygote_options *o = nest->options;
+        const int from[3] = { newborn->control, newborn->lane[1], newborn->lane[2] };
+        struct crew__application a = { .n_keep = 0 };
+        static const crew__plan closing = { .none = true, .ruleset.fd = -1 };
+        crew__plan plan = closing;
+        struct crew__limit limits[LIMITS];
+        int *keep, step, r;
+
+        keep = calloc(7 + o->n_keep_fds + 2 * nest->n_grants, sizeof *keep);
+        if (!keep)
+                return -ENOMEM;
+        for (int fd = 0; fd <= STDERR_FILENO; fd++)
+                keep[a.n_keep++] = fd;
+        for (size_t i = 0; i < 3; i++) {
+                if (from[i] >= 0 && dup3(from[i], nest->number[i], O_CLOEXEC) >= 0)
+                        keep[a.n_keep++] = nest->number[i];
+        }
+        if (nest->plan.ruleset.fd >= 0)
+                keep[a.n_keep++] = nest->plan.ruleset.fd;
+        for (size_t i = 0; i < o->n_keep_fds; i++)
+                keep[a.n_keep++] = o->keep_fds[i];
+        for (size_t i = 0; i < nest->n_grants; i++) {
+                nest->grant[i]->fd = -1;
+                for (size_t k = 0; k < CREW__SEGMENT_EVENTS; k++) {
+                        if (nest->grant[i]->events[k] >= 0)
+                                keep[a.n_keep++] = nest->grant[i]->events[k];
+                }
+        }
+        qsort(keep, a.n_keep, sizeof *keep, ascending);
+        a.keep = keep;
+        a.limits = limits;
+        a.n_limits = limits_of(nest, limits);
+        plan.close_range = nest->plan.close_range;
+        (void)setrlimit(RLIMIT_NOFILE, &nest->files);
+        r = crew__plan_apply(&plan, &a, &step);
+        free(keep);
+        return r < 0 ? -step : 0;
+}
+
+/* One task after another, until the lane is closed. */
+static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int control)
+{
+        static crew_task t; /* large, and the stack is the tasks' */
+        crew__lane_task task;
+
+        for (;;) {
+                int r = crew__track_take(track, &task, CREW__NEVER);
+
+                if (r == 0)
+                        exit(0);
+                if (r < 0)
+                        continue;
+                t.track = track;
+                t.worker = row;
+                t.attempt = task.attempt;
+                t.id = task.id;
+                t.control = control;
+                t.result = 0;
+                t.code = 0;
+                t.text[0] = '\0';
+                r = crew__task_run(&t, (crew_task_fn *)(uintptr_t)task.function, task.data,
+                        task.size);
+                crew__track_done(track, r, t.result, t.text);
+        }
+}
+
+static int initialize(const crew__zygote_options *o, unsigned row, int control)
+{
+        static crew_task t;
+
+        if (!o->initializer)
+                return 0;
+        t.worker = row;
+        t.control = control;
+        return crew__task_run(&t, o->initializer, o->init_arg, o->init_size);
+}
+
+void crew__worker_main(const crew__newborn *newborn)
+{
+        const crew__nest *nest = newborn->nest;
+        crew__perch *perch = crew__perch_of(nest->pages, nest->rows, newborn->row);
+        struct crew__application a = { .keep_all = true, .report = &perch->report };
+        static const uint64_t none;
+        crew__track *track;
+        int r, step = 0;
+
+        tie(nest);
+        (void)crew__generation_slow();
+        wait_at_gate(nest, perch);
+        become(nest, newborn->row);
+        if (on_exit(finish, NULL) != 0)
+                refuse(perch, -ENOMEM, 0);
+        crew__segment_shed(is_not, nest->pages);
+        leave_pages(nest, perch);
+        r = crew__track_open(
+                &track, newborn->lane[0], nest->number[1], nest->number[2]);
+        if (r < 0)
+                refuse(perch, r, 0);
+        r = settle_descriptors(nest, newborn);
+        if (r < 0)
+                refuse(perch, -EPERM, -r);
+        note(perch, CREW__STAGE_INITIALIZER);
+        crew__sandbox_warm_up();
+        (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
+        r = initialize(nest->options, newborn->row, nest->number[0]);
+        if (r < 0)
+                refuse(perch, r, 0);
+        note(perch, CREW__STAGE_SANDBOX);
+        r = crew__plan_apply(&nest->plan, &a, &step);
+        if (r < 0)
+                refuse(perch, r, step);
+        note(perch, CREW__STAGE_READY);
+        work(track, newborn->row, nest->number[0]);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_PROCESS_CLONE_H
+#define CREW_PROCESS_CLONE_H
+
+/* Forks by clone3(): what they ask of the caller, and what they leave for the child to mend. */
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* What crew__clone_raw() answers where clone3() does not work; no errno. */
+enum { CREW__USE_FORK = -4096 };
+
+/* May the caller use it? Only if its one thread is the process. */
+bool crew__alone(void);
+
+/*
+ * A child without an exit signal, in which the C library works. For a process with one thread and
+ * signals blocked.
+ * Returns its pid and *pidfd (close-on-exec); 0 in the child; a negative errno; CREW__USE_FORK.
+ */
+int crew__clone_raw(int *pidfd);
+
+/* Before a fork: whether the child has to drop its copy of what the stream holds. */
+bool crew__flush(FILE *stream, bool alone);
+
+#endif
