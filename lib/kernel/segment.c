@@ -258,7 +258,7 @@ static void shed(crew__segment *s)
 
         /* Without access, not unmapped: a handle somewhere in the host's data still points there,
          * and what is mapped here next must not be what it writes to. */
-        if (mmap(s->address, s->head, PROT_NONE,
+        if (s->head && mmap(s->address, s->head, PROT_NONE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
                 (void)crew__syscall(SYS_munmap, at, (long)s->head, 0, 0, 0, 0);
         if (s->ring)

@@ -3,6 +3,7 @@
 /* The zygote's life: makes workers on request, notes how they end, and ends with the program. */
 
 #include "base/cleanup.h"
+#include "kernel/features.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
 #include "process/clone.h"
@@ -184,8 +185,7 @@ static void serve(brood *b)
         r = crew__post_receive(b->nest->socket, &ask, sizeof ask, fds);
         if (r == -EAGAIN || r == -EINTR)
                 return;
-        /* The pool is gone, or this is not it. A lost message is answered by its number only when
-         * it can be read; the asker's patience ends otherwise. */
+        /* The pool is gone. (A message that only lost its descriptors is answered.) */
         if (r == 0 || (r < 0 && r != -EMFILE))
                 crew__sys_exit(0);
         answer.number = ask.number;

@@ -25,7 +25,9 @@
 #include "kernel/events.h"
 #include "kernel/segment.h"
 
-#include <sys/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 typedef struct crew__lane crew__lane;       /* the pool's side */
 typedef struct crew__track crew__track;     /* the worker's side */
@@ -95,6 +97,9 @@ void crew__lane_cancel(crew__lane *lane, uint64_t id);
  * everything below is single-threaded.
  */
 int crew__track_open(crew__track **track, int fd, int task_event, int result_event);
+
+/* A worker just ends; for who uses both sides. NULL is fine; returns NULL. */
+crew__track *crew__track_free(crew__track *track);
 
 /* 1: *task, arguments in place until done; 0: the lane was closed; -ETIMEDOUT: `deadline`. */
 int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline);

@@ -103,6 +103,7 @@ static void leave_pages(const crew__nest *nest, const crew__perch *mine)
         own += crew__page_size();
         if (own < to)
                 (void)munmap(own, (size_t)(to - own));
+        crew__segment_shed(is_not, pages);
 }
 
 static size_t limits_of(const crew__nest *nest, struct crew__limit list[LIMITS])
@@ -133,7 +134,7 @@ static int ascending(const void *a, const void *b)
 }
 
 /* Puts what is this worker's own where it belongs and closes what is the zygote's. */
-static int settle_descriptors(const crew__nest *nest, const crew__newborn *newborn)
+static int settle_descriptors(const crew__nest *nest, const crew__newborn *newborn, int *step)
 {
         const crew__zygote_options *o = nest->options;
         const int from[3] = { newborn->control, newborn->lane[1], newborn->lane[2] };
@@ -141,7 +142,7 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         static const crew__plan closing = { .none = true, .ruleset.fd = -1 };
         crew__plan plan = closing;
         struct crew__limit limits[LIMITS];
-        int *keep, step, r;
+        int *keep, r;
 
         keep = calloc(7 + o->n_keep_fds + 2 * nest->n_grants, sizeof *keep);
         if (!keep)
@@ -169,9 +170,9 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         a.n_limits = limits_of(nest, limits);
         plan.close_range = nest->plan.close_range;
         (void)setrlimit(RLIMIT_NOFILE, &nest->files);
-        r = crew__plan_apply(&plan, &a, &step);
+        r = crew__plan_apply(&plan, &a, step);
         free(keep);
-        return r < 0 ? -step : 0;
+        return r;
 }
 
 /* One task after another, until the lane is closed. */
@@ -227,15 +228,14 @@ void crew__worker_main(const crew__newborn *newborn)
         become(nest, newborn->row);
         if (on_exit(finish, NULL) != 0)
                 refuse(perch, -ENOMEM, 0);
-        crew__segment_shed(is_not, nest->pages);
         leave_pages(nest, perch);
         r = crew__track_open(
                 &track, newborn->lane[0], nest->number[1], nest->number[2]);
         if (r < 0)
                 refuse(perch, r, 0);
-        r = settle_descriptors(nest, newborn);
+        r = settle_descriptors(nest, newborn, &step);
         if (r < 0)
-                refuse(perch, -EPERM, -r);
+                refuse(perch, r, step);
         note(perch, CREW__STAGE_INITIALIZER);
         crew__sandbox_warm_up();
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);

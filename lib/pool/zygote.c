@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The pool's side of the zygote. */
+
+#include "pool/zygote.h"
+
+#include "base/cleanup.h"
+#include "base/fail.h"
+#include "kernel/features.h"
+#include "kernel/generation.h"
+#include "kernel/syscall.h"
+#include "pool/nest.h"
+#include "process/clone.h"
+#include "process/process.h"
+#include "status/page.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+/* A zygote that does not answer within this is stopped. A large one takes long to fork. */
+#define PATIENCE CREW_S(5)
+
+/* What SIGKILL gets to end it. */
+#define FAREWELL CREW_MS(200)
+
+struct crew__zygote {
+        uint64_t generation;
+        pthread_mutex_t lock; /* one question at a time */
+        pid_t pid;
+        int pidfd;
+        int socket;
+        uint64_t asked; /* number of the last question */
+        crew__segment *pages;
+        unsigned rows;
+        pid_t worker[]; /* last made, by row */
+};
+
+static int make_process(crew__nest *nest, int *pidfd)
+{
+        bool alone = crew__alone();
+        int pid = CREW__USE_FORK;
+
+        nest->stale_out = crew__flush(stdout, alone);
+        nest->stale_err = crew__flush(stderr, alone);
+        if (alone && crew__has(CREW__CLONE3))
+                pid = crew__clone_raw(pidfd);
+        if (pid == CREW__USE_FORK)
+                pid = fork();
+        if (pid == 0)
+                crew__brood(nest);
+        return pid == -1 ? -errno : pid;
+}
+
+/* Sends the zygote away that could not be held. */
+static void abandon(pid_t pid)
+{
+        (void)kill(pid, SIGKILL);
+        (void)waitpid(pid, NULL, __WALL);
+}
+
+static int fork_zygote(crew__zygote *z, crew__nest *nest)
+{
+        static const uint64_t all = UINT64_MAX;
+        int pair[2], pidfd = -1, pid;
+        uint64_t mask;
+
+        nest->application = crew__self_pidfd();
+        if (nest->application < 0)
+                return nest->application;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return crew__fail(errno, "pool: socket to its zygote: %m");
+        nest->socket = pair[1];
+        (void)crew__has(CREW__CLOSE_RANGE);
+        (void)crew__sys_sigmask(SIG_SETMASK, &all, &mask);
+        pid = make_process(nest, &pidfd);
+        (void)crew__sys_sigmask(SIG_SETMASK, &mask, NULL);
+        (void)close(pair[1]);
+        z->socket = crew__above_stdio(pair[0]);
+        if (pid > 0 && pidfd < 0) {
+                pidfd = crew__sys_pidfd_open(pid, 0);
+                if (pidfd < 0) {
+                        abandon(pid);
+                        pid = pidfd;
+                }
+        }
+        if (pid < 0)
+                return crew__fail(-pid, "pool: making its zygote process: %s", strerror(-pid));
+        z->pid = pid;
+        z->pidfd = crew__above_stdio(pidfd);
+        return 0;
+}
+
+int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
+{
+        crew__nest nest = { .options = o, .rows = o->max_workers, .application_pid = getpid() };
+        size_t table = crew__page_round(o->max_workers * sizeof(crew__epitaph));
+        crew__zygote *made;
+        int r;
+
+        made = calloc(1, sizeof *made + o->max_workers * sizeof *made->worker);
+        if (!made)
+                return crew__fail(ENOMEM, "pool: no memory for its zygote");
+        made->generation = crew__generation();
+        made->rows = o->max_workers;
+        made->pidfd = made->socket = -1;
+        (void)pthread_mutex_init(&made->lock, NULL);
+        r = crew__segment_new(&made->pages, "zygote", o->name,
+                table + o->max_workers * crew__page_size(), 0, 0);
+        nest.pages = made->pages;
+        if (r == 0)
+                r = fork_zygote(made, &nest);
+        if (r < 0) {
+                (void)crew__zygote_free(made);
+                return r;
+        }
+        *z = made;
+        return 0;
+}
+
+int crew__zygote_fd(const crew__zygote *z)
+{
+        return z->pidfd;
+}
+
+pid_t crew__zygote_pid(const crew__zygote *z)
+{
+        return z->pid;
+}
+
+/* The answer to a question; those to earlier ones, which nobody waited for, are dropped. */
+static int await_answer(crew__zygote *z, crew__answer *answer, int fds[CREW__POST_FDS])
+{
+        int64_t deadline = crew_clock() + PATIENCE;
+        int r;
+
+        for (;;) {
+                r = crew__post_receive(z->socket, answer, sizeof *answer, fds);
+                if (r == 1 && answer->number == z->asked)
+                        return 0;
+                if (r == 1 || r == -EMFILE) {
+                        (void)crew__close(fds[0]);
+                        if (r == -EMFILE && answer->number == z->asked)
+                                return r;
+                        continue;
+                }
+                if (r == 0 || r == -ECONNRESET)
+                        return -EPIPE;
+                if (r != -EAGAIN)
+                        return r;
+                r = crew__readable(z->socket, deadline);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+}
+
+static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int *fd)
+{
+        int send[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
+        int fds[CREW__POST_FDS] = { -1, -1, -1 }, r;
+        crew__answer answer = { .result = 0 };
+
+        (void)pthread_mutex_lock(&z->lock);
+        question->number = ++z->asked;
+        /* Somebody else may hold a copy of the zygote's end of the socket: ask its pidfd. */
+        r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
+        if (r == 0)
+                r = crew__post_send(z->socket, question, sizeof *question, send);
+        if (r == 0)
+                r = await_answer(z, &answer, fds);
+        (void)pthread_mutex_unlock(&z->lock);
+        if (r == -EPIPE || r == -ECONNRESET)
+                return crew__fail(EPIPE, "pool: its zygote (pid %d) is dead", (int)z->pid);
+        if (r == -EAGAIN || r == -ETIMEDOUT)
+                return crew__fail(ETIMEDOUT, "pool: its zygote (pid %d) does not answer",
+                        (int)z->pid);
+        if (r == 0)
+                r = answer.result;
+        *fd = fds[0];
+        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r)) :
+                       r;
+}
+
+static crew__perch *perch_of(const crew__zygote *z, unsigned row)
+{
+        return crew__perch_of(z->pages, z->rows, row);
+}
+
+int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid)
+{
+        crew__ask question = { .errand = CREW__ERRAND_SPAWN, .row = row };
+        crew__perch *perch = perch_of(z, row);
+        int fd = -1, r;
+
+        /* A worker of this row that is dead to everybody but us may still come to its gate: it
+         * must not find the next one's open. Not the page itself: what a worker maps stays. */
+        memset(perch, 0, sizeof *perch);
+        z->worker[row] = 0;
+        r = ask(z, &question, crew__lane_segment(lane), &fd);
+        if (r < 0)
+                return r;
+        if (fd < 0)
+                return crew__fail(EMFILE, "pool: no descriptor is left for a worker's pidfd");
+        z->worker[row] = r;
+        *pid = r;
+        *pidfd = crew__above_stdio(fd);
+        return 0;
+}
+
+int crew__zygote_release(crew__zygote *z, unsigned row)
+{
+        crew__perch *perch = perch_of(z, row);
+
+        atomic_store(&perch->gate, CREW__GATE_OPEN);
+        (void)crew__sys_futex_wake(&perch->gate, INT_MAX);
+        return 0;
+}
+
+int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending)
+{
+        const crew__epitaph *epitaph = crew__epitaph_of(z->pages, row);
+
+        if (!z->worker[row] ||
+                atomic_load_explicit(&epitaph->pid, memory_order_acquire) != z->worker[row])
+                return 0;
+        *ending = epitaph->ending;
+        return 1;
+}
+
+void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *n)
+{
+        crew__perch *perch = perch_of(z, row);
+        uint32_t stage = atomic_load_explicit(&perch->stage, memory_order_acquire);
+        int code = atomic_load(&perch->code), step = atomic_load(&perch->step);
+
+        /* The worker writes these: anything else is no stage, errno or step. */
+        n->stage = stage <= CREW__STAGE_REFUSED ? (enum crew__worker_stage)stage : CREW__STAGE_GATE;
+        n->code = code < 0 && code > -4096 ? code : 0;
+        n->step = step > 0 && step <= CREW__STEP_FILTER ? step : 0;
+}
+
+crew__report *crew__zygote_report(crew__zygote *z, unsigned row)
+{
+        return &perch_of(z, row)->report;
+}
+
+int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
+{
+        crew__ask question = { .errand = CREW__ERRAND_GRANT,
+                .ref = segment->ref,
+                .head = segment->head,
+                .ring = segment->ring };
+        int fd = -1;
+
+        return ask(z, &question, segment, &fd);
+}
+
+crew__zygote *crew__zygote_free(crew__zygote *z)
+{
+        crew__ending ending;
+
+        if (!z)
+                return NULL;
+        if (z->pidfd >= 0 && z->generation == crew__generation()) {
+                (void)crew__sys_pidfd_send_signal(z->pidfd, SIGKILL);
+                (void)crew__readable(z->pidfd, crew_clock() + FAREWELL);
+                (void)crew__pidfd_collect(z->pidfd, &ending);
+        }
+        (void)crew__close(z->socket);
+        (void)crew__close(z->pidfd);
+        (void)crew__segment_unref(z->pages);
+        (void)pthread_mutex_destroy(&z->lock);
+        free(z);
+        return NULL;
+}
