@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+
+/* The books of a job: items end, and with the last of them the job. All under the pool's lock. */
+
+#include "base/fail.h"
+#include "kernel/syscall.h"
+#include "pool/pool.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+void crew__job_ref(crew_result *job)
+{
+        (void)atomic_fetch_add_explicit(&job->references, 1, memory_order_relaxed);
+}
+
+void crew__job_unref(crew_result *job)
+{
+        if (atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) != 1)
+                return;
+        if (!job->map && job->out != job->small)
+                free(job->out);
+        free(job->seen);
+        free(job->failure);
+        free(job);
+}
+
+static void tell_imap(crew_result *job)
+{
+        crew_imap *it = job->imap;
+
+        if (!it)
+                return;
+        if (it->unordered) {
+                crew__job_ref(job);
+                crew__link_append(&it->ready, &job->link);
+        }
+        (void)atomic_fetch_add(&it->word, 1);
+        if (atomic_load(&it->sleepers))
+                (void)crew__sys_futex_wake(&it->word, INT_MAX);
+}
+
+void crew__job_publish(crew_result *job)
+{
+        job->pool->unfinished--;
+        if (atomic_exchange(&job->word, CREW__READY) & CREW__AWAITED)
+                (void)crew__sys_futex_wake(&job->word, INT_MAX);
+        tell_imap(job);
+        crew__job_unref(job);
+}
+
+void crew__job_finish(crew_result *job)
+{
+        crew_pool *p = job->pool;
+        size_t waiting = job->n - job->next;
+
+        job->finished = true;
+        crew__link_leave(&job->all);
+        if (waiting) {
+                p->queued -= waiting;
+                job->next = job->n;
+        }
+        crew__link_leave(&job->link);
+        if (job->reason && !job->held && p->unheld < INT_MAX)
+                p->unheld++;
+        if (job->call) {
+                /* The driver calls back, without the lock, and publishes then. */
+                crew__link_append(&p->called, &job->link);
+                if (crew__driving != p)
+                        crew__pool_wake(p);
+                return;
+        }
+        crew__job_publish(job);
+}
+
+static bool mark(crew_result *job, size_t item, int reason)
+{
+        crew_pool *p = job->pool;
+
+        if (job->finished)
+                return false;
+        if (job->map) {
+                unsigned char bit = (unsigned char)(1U << (item % 8));
+
+                if (job->seen[item / 8] & bit)
+                        return false;
+                job->seen[item / 8] |= bit;
+                if (job->status)
+                        job->status[item] = reason;
+        }
+        if (reason)
+                p->failed++;
+        else
+                p->done++;
+        __atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
+        return true;
+}
+
+static void fail(crew_result *job, size_t item, int reason, crew__failure *failure)
+{
+        if (job->reason && job->failed_item < item) {
+                free(failure);
+                return;
+        }
+        job->reason = reason;
+        job->failed_item = item;
+        free(job->failure);
+        job->failure = failure;
+}
+
+void crew__item_failed(crew_result *job, size_t item, int reason, crew__failure *failure)
+{
+        if (!mark(job, item, reason)) {
+                free(failure);
+                return;
+        }
+        fail(job, item, reason, failure);
+        if (job->done == job->n)
+                crew__job_finish(job);
+}
+
+/* Keeps a result; false with words if that is not possible. */
+static bool store(crew_result *job, size_t item, const void *data, size_t size)
+{
+        if (job->map) {
+                if (job->out_size && size != job->out_size)
+                        return false;
+                if (job->out_size)
+                        memcpy(job->out + item * job->out_size, data, size);
+                return true;
+        }
+        job->out = size <= sizeof job->small ? job->small : malloc(size);
+        if (!job->out)
+                return false;
+        if (size)
+                memcpy(job->out, data, size);
+        job->out_size = size;
+        return true;
+}
+
+void crew__item_done(crew_result *job, size_t item, const void *data, size_t size)
+{
+        crew__failure *f;
+
+        if (job->finished)
+                return;
+        if (!store(job, item, data, size)) {
+                f = crew__failure_new(job, item, NULL, NULL, CREW_FAILED);
+                if (f)
+                        f->said.code = job->map ? -EBADMSG : -ENOMEM;
+                if (job->map)
+                        crew__failure_say(
+                                f, "a result of %zu bytes, expected %zu", size, job->out_size);
+                else
+                        crew__failure_say(f, "no memory for its result of %zu bytes", size);
+                crew__item_failed(job, item, CREW_FAILED, f);
+                return;
+        }
+        if (mark(job, item, CREW_OK) && job->done == job->n)
+                crew__job_finish(job);
+}
+
+void crew__job_abort(crew_result *job, int reason, const char *why)
+{
+        size_t first = SIZE_MAX;
+        crew__failure *f;
+
+        if (job->finished)
+                return;
+        if (!job->map)
+                first = 0;
+        for (size_t i = 0; job->map && i < job->n; i++) {
+                if (job->seen[i / 8] & (1U << (i % 8)))
+                        continue;
+                if (first == SIZE_MAX)
+                        first = i;
+                if (job->status)
+                        job->status[i] = reason;
+        }
+        job->pool->failed += job->n - job->done;
+        f = crew__failure_new(job, first, NULL, NULL, reason);
+        if (why && *why)
+                crew__failure_say(f, "%s", why);
+        fail(job, first, reason, f);
+        crew__job_finish(job);
+}
+
+void crew__job_abort_all(crew_pool *p, int reason, const char *why)
+{
+        while (!crew__link_alone(&p->jobs))
+                crew__job_abort(CREW__OF(p->jobs.next, crew_result, all), reason, why);
+        while (!crew__link_alone(&p->again)) {
+                crew__again *again = CREW__OF(p->again.next, crew__again, link);
+
+                crew__link_leave(&again->link);
+                p->queued--;
+                crew__job_unref(again->unit.job);
+                free(again);
+        }
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_POOL_POOL_H
+#define CREW_POOL_POOL_H
+
+/*
+ * The pool as its own files see it.
+ *
+ *      job     what one call submitted: one task, the n items of a map, one item of an imap; it is
+ *              the crew_result
+ *      unit    one execution of one item that was pushed into a lane
+ *      worker  a row: its process of the moment, lane, and the units in that lane, oldest first
+ *      driver  the thread that drains lanes, supervises workers and runs callbacks: the pool's own,
+ *              or with CREW_POOL_NO_THREAD whoever holds `driver`
+ *
+ * Any thread pushes into a lane that has room, under the pool's lock; what finds no room waits in
+ * the backlog. Everything here is under that lock unless it says otherwise. The lock is never held
+ * while a callback runs, while a worker is made, or across a sleep. Lock order: driver, zygote,
+ * pool.
+ *
+ * A job that is finished (by its last item, or because it was taken back) is over for its holders
+ * at once. Units of it may still be in lanes: what comes back for them is dropped, and a worker
+ * that turns out to be busy with one is ended.
+ */
+
+#include "base/list.h"
+#include "kernel/generation.h"
+#include "pool/zygote.h"
+
+#include <crew/pool.h>
+#include <crew/wait.h>
+#include <pthread.h>
+
+enum {
+        CREW__UNITS = 1024, /* in a lane at most; a power of two */
+        CREW__FAILURE_TEXT = 400,
+        CREW__SMALL = 40, /* results up to this size need no memory of their own */
+};
+
+/* What the pool has to say about an item, with the words for it. */
+typedef struct crew__failure {
+        crew_failure said;
+        char call[32];
+        char text[CREW__FAILURE_TEXT];
+} crew__failure;
+
+/* crew_result.word */
+enum {
+        CREW__PENDING = 0,
+        CREW__AWAITED = 1, /* somebody sleeps on the word */
+        CREW__CALLED = 2,  /* ready for the driver alone: its callback runs */
+        CREW__READY = 4,
+};
+
+struct crew_result {
+        _Atomic uint32_t word;
+        _Atomic unsigned references; /* holder; pool; units in lanes */
+        uint64_t generation;
+        crew_pool *pool; /* not to be used once ready */
+        crew__link all;  /* pool.jobs */
+        crew__link link; /* pool.backlog, then pool.called; or crew_imap.ready */
+        bool held;       /* somebody has the handle */
+        bool finished, map;
+
+        uint64_t function;
+        const char *in; /* `arguments`, or the caller's */
+        size_t in_size;
+        size_t n, next, done; /* items: all, the first that was not handed out, done */
+        size_t chunk;
+        int64_t deadline, grace;
+        unsigned retries;
+        crew_done_fn *call;
+        void *user;
+        struct crew_imap *imap;
+        size_t index;
+        char name[24];
+
+        /* Written before `word` says ready. */
+        int reason;
+        crew__failure *failure; /* of the lowest failed item; NULL: none, or no memory for it */
+        size_t failed_item;
+        char *out; /* map: the caller's; else the result itself */
+        size_t out_size;
+        int *status;
+        unsigned char *seen; /* map: a bit per item that is done */
+        char small[CREW__SMALL];
+        char arguments[] __attribute__((aligned(16)));
+};
+
+typedef struct crew__unit {
+        uint64_t id;
+        crew_result *job;
+        size_t item;
+        uint32_t attempt;
+} crew__unit;
+
+/* A unit that is to be handed out again. */
+typedef struct crew__again {
+        crew__link link;
+        crew__unit unit;
+} crew__again;
+
+/* An event on its way to on_event. */
+typedef struct crew__notice {
+        crew__link link;
+        crew_pool_event event;
+        crew__failure *failure;
+} crew__notice;
+
+enum crew__worker_state {
+        CREW__EMPTY,     /* no process: one is to be made */
+        CREW__STARTING, /* it was made and has not taken a task yet */
+        CREW__RUNNING,
+        CREW__ENDING, /* it was told to end, by the close of its lane or a signal */
+        CREW__DEAD,   /* the kernel says so; how it ended is not noted yet */
+        CREW__GONE,   /* and none comes after it */
+        CREW__WORKER_STATES,
+};
+
+typedef struct crew__worker {
+        unsigned row;
+        enum crew__worker_state state;
+        crew__lane *lane;
+        int pidfd; /* -1: none */
+        pid_t pid;
+        bool armed; /* lane and pidfd are in the waiter; the driver's */
+        crew__unit *units;
+        uint64_t pushed, popped; /* units[popped .. pushed) are in the lane */
+        int why;     /* ENDING: CREW_DEADLINE, CREW_CANCELLED, CREW_DIED for a liar; 0: no task's
+                        fault */
+        bool closed; /* its lane is: it ends when it has nothing more to take */
+        bool lied;
+        char lie[200];
+        int64_t since; /* when the oldest unit got its turn */
+        int64_t due;   /* when to look again */
+        int64_t kill_at, give_up_at, inquest;
+        int64_t drained;  /* when results came last */
+        int64_t pace;     /* ns per task, lately; 0 = unknown */
+        uint64_t paced;   /* for which function */
+        uint64_t refused; /* calls that were answered with EPERM */
+        bool ever;        /* there was one before */
+} crew__worker;
+
+struct crew_pool {
+        uint64_t generation;
+        pthread_mutex_t lock;
+        pthread_mutex_t driver, zygote_lock;
+        char name[32];
+        uint64_t flags;
+        int on_death, on_violation;
+        unsigned retries, restarts;
+        int64_t restart_window;
+        uint64_t tasks_per_worker;
+        size_t lane_bytes, backlog_limit;
+        void (*on_event)(const crew_pool_event *e, void *user);
+        void *user;
+        crew__plan plan;
+        bool planned, sandboxed;
+        crew__segment **grants;
+        size_t n_grants;
+        crew__zygote *zygote;
+
+        crew__worker *workers;
+        crew__unit *units;        /* of all workers */
+        unsigned n_workers, turn; /* turn: who is looked at first */
+        uint64_t next_id;
+        crew__link jobs, backlog, again, called, notices;
+        size_t queued;     /* items in backlog and again */
+        size_t unfinished; /* jobs whose holders do not know yet, callbacks included */
+        uint64_t submitted, done, failed, replaced, violations;
+        int unheld;
+        bool closed, terminated, broken, zygote_dead;
+        bool look_again;              /* jobs were taken back: the driver looks at every worker */
+        int64_t grace;                /* of terminate */
+        char why[CREW__FAILURE_TEXT]; /* broken */
+        char last_words[CREW__FAILURE_TEXT]; /* of the worker that failed to start last */
+        int64_t *deaths;                     /* the last `restarts` of them */
+        uint64_t n_deaths;
+        int64_t spawn_at;  /* not before */
+        int64_t next_look; /* the driver sleeps at most until then */
+
+        crew_waiter *waiter; /* the driver's */
+        bool polled;
+        int64_t timer; /* what the waiter's timer is set to */
+        pthread_t thread;
+        bool threaded;
+        _Atomic uint32_t finished; /* CREW__READY: no worker is left, and none will come */
+        _Atomic uint32_t rounds;   /* counts rounds of drivers without a thread, and callbacks */
+        _Atomic bool orphan;       /* freed by a callback: the thread frees it */
+};
+
+struct crew_imap {
+        uint64_t generation;
+        crew_pool *pool;
+        crew_task_fn *function;
+        crew_source_fn *source;
+        void *user;
+        bool unordered, over;
+        int stopped; /* what the source answered */
+        crew_task_options options;
+        size_t window, under_way, begun, returned;
+        crew_result **slots; /* ordered: item i is in slot i % window */
+        crew__link ready;    /* unordered; under the pool's lock */
+        crew_result *last;   /* what the caller looks at */
+        crew_failure failure;
+        _Atomic uint32_t word; /* counts completions; under the pool's lock */
+        _Atomic uint32_t sleepers;
+};
+
+static inline bool crew__pool_finished(crew_pool *p)
+{
+        return atomic_load(&p->finished) & CREW__READY;
+}
+
+/* The pool whose callbacks the calling thread runs, or NULL. */
+extern _Thread_local crew_pool *crew__driving;
+
+static inline void crew__pool_lock(crew_pool *p)
+{
+        (void)pthread_mutex_lock(&p->lock);
+}
+
+static inline void crew__pool_unlock(crew_pool *p)
+{
+        (void)pthread_mutex_unlock(&p->lock);
+}
+
+static inline crew__unit *crew__unit_at(crew__worker *w, uint64_t index)
+{
+        return &w->units[index % CREW__UNITS];
+}
+
+static inline bool crew__worker_alive(const crew__worker *w)
+{
+        return w->state == CREW__STARTING || w->state == CREW__RUNNING;
+}
+
+/* pool.c: first thing in every call; -EINVAL, -ECHILD. */
+int crew__pool_enter(const crew_pool *p);
+/* Gives back what the pool holds. */
+void crew__pool_destroy(crew_pool *p);
+/* Without the lock: the driver looks at everything soon. */
+void crew__pool_wake(crew_pool *p);
+
+/* submit.c */
+
+/* Checks what every submission checks; takes the options over. */
+int crew__submit_check(
+        crew_pool *p, crew_task_fn *f, const crew_task_options *o, crew_task_options *options);
+/* A new job with room for `size` bytes of arguments; NULL: no memory. */
+crew_result *crew__job_new(
+        crew_pool *p, crew_task_fn *f, const crew_task_options *o, const void *arg, size_t size);
+/* Queues a job, or pushes it into a lane. Takes the lock. -ESHUTDOWN, -ENOTRECOVERABLE, -EAGAIN.
+ * The pool has a reference of its own then. `unlimited`: the backlog's limit does not hold. */
+int crew__submit(crew_pool *p, crew_result *job, bool unlimited);
+/* Hands out what waits. Under the lock. */
+void crew__feed(crew_pool *p);
+/* Puts a unit at the head of what waits; false: no memory. */
+bool crew__requeue(crew_pool *p, const crew__unit *unit);
+
+/* job.c */
+
+/* One item of a job has ended: with data if reason is 0, else with words, which are taken over. The
+ * unit's reference stays the caller's. */
+void crew__item_done(crew_result *job, size_t item, const void *data, size_t size);
+void crew__item_failed(crew_result *job, size_t item, int reason, crew__failure *failure);
+/* The last of its items is done. */
+void crew__job_finish(crew_result *job);
+/* All that is not done of it ends for that reason. `why` may be NULL. */
+void crew__job_abort(crew_result *job, int reason, const char *why);
+void crew__job_abort_all(crew_pool *p, int reason, const char *why);
+/* It is finished and its callback ran: its holders may see it, and the pool's reference goes. */
+void crew__job_publish(crew_result *job);
+void crew__job_ref(crew_result *job);
+void crew__job_unref(crew_result *job);
+
+/* failure.c: NULL: no memory. The words come behind what is known of the unit. */
+crew__failure *crew__failure_new(const crew_result *job, size_t item, const crew__unit *unit,
+        const crew__worker *w, int reason) __attribute__((malloc));
+void crew__failure_say(crew__failure *f, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
+/* What an ending looks like in a sentence: "was ended by signal 9 (Killed)". */
+void crew__ending_words(const crew__ending *ending, char *text, size_t size);
+/* Copies as far as the caller's struct goes. */
+void crew__failure_copy(crew_failure *to, const crew_failure *from);
+/* The same for strings that must outlive the result: in memory of the calling thread. */
+void crew__failure_keep(crew_failure *to, const crew_failure *from);
+/* The errno that stands for a reason. */
+int crew__reason_errno(int reason, int code);
+const char *crew__reason_words(int reason);
+
+/* drive.c */
+
+/* One round of the driver, without the lock; true if it did something. */
+bool crew__drive(crew_pool *p);
+/* For a caller that waits until *word has one of `bits`: sleeps, or drives where there is no
+ * thread. 0; -ETIMEDOUT, -EAGAIN, -EINTR, -EDEADLK. */
+int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_t deadline);
+/* The same until *word is not `seen` any more. */
+int crew__pool_await_change(crew_pool *p, _Atomic uint32_t *word, uint32_t seen, int64_t deadline);
+void *crew__pool_thread(void *pool);
+/* Puts a worker's lane and pidfd into the waiter, or takes them out. The driver's. */
+int crew__watch(crew_pool *p, crew__worker *w);
+void crew__unwatch(crew_pool *p, crew__worker *w);
+int crew__watch_zygote(crew_pool *p);
+
+/* member.c */
+
+/* Makes a worker in an empty row. Without the lock, by the driver. */
+int crew__worker_make(crew_pool *p, crew__worker *w);
+/* Its oldest unit gets its turn now. */
+void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now);
+/* Takes its results in; how many. */
+unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now);
+/* Pushes; false: it has no room now. */
+bool crew__worker_push(crew_pool *p, crew__worker *w, const crew__unit *unit);
+/* How many more units for that job it should have now. */
+unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew_result *job);
+
+/* supervise.c */
+
+enum crew__worker_event {
+        CREW__EVENT_TIME, /* look at it */
+        CREW__EVENT_DIED, /* the kernel says that it has */
+        CREW__EVENT_END,  /* there is nothing more to do */
+        CREW__WORKER_EVENTS,
+};
+void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event event, int64_t now);
+/* Ends a worker over its oldest unit, unless that is done by now. */
+void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now);
+/* verdict.c: the kernel says that it is dead; the zygote may have noted how it ended by now. */
+void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
+void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
+/* The pool cannot go on. */
+void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A death that nobody wished: counts it against the budget. */
+void crew__count_death(crew_pool *p, int64_t now);
+/* Tells on_event; `failure` is borrowed. */
+void crew__notify(crew_pool *p, int kind, const crew__worker *w, const crew__failure *failure);
+
+#endif

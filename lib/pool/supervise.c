@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Workers end, by themselves or because the pool says so, and what that means for their tasks.
+ * By the driver, under the pool's lock.
+ *
+ *              TIME                          DIED      END
+ *   NONE       -                             -         GONE
+ *   STARTING   turn, deadline, cancelled     verdict   close the lane
+ *   RUNNING    turn, deadline, cancelled     verdict   close the lane
+ *   ENDING     kill, give up                 verdict   -
+ *   DEAD       how it ended, verdict         -         -
+ *   GONE       -                             -         -
+ */
+
+#include "base/cleanup.h"
+#include "base/fail.h"
+#include "kernel/syscall.h"
+#include "pool/pool.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Between SIGTERM and SIGKILL where the caller says nothing. */
+#define GRACE CREW_MS(50)
+/* For a worker that has nothing to do any more and still does not end. */
+#define FAREWELL CREW_S(1)
+/* After SIGKILL: memory takes time to go, uninterruptible sleep may last for ever. */
+#define LAST_RITES CREW_S(1)
+
+static void send(crew__worker *w, int sig)
+{
+        (void)crew__sys_pidfd_send_signal(w->pidfd, sig);
+}
+
+void crew__notify(crew_pool *p, int kind, const crew__worker *w, const crew__failure *failure)
+{
+        crew__notice *notice;
+
+        if (!p->on_event)
+                return;
+        notice = calloc(1, sizeof *notice);
+        if (!notice)
+                return;
+        crew__link_init(&notice->link);
+        notice->event = (crew_pool_event){
+                .size = sizeof notice->event,
+                .kind = kind,
+                .worker = w ? w->row : 0,
+                .pid = w ? w->pid : 0,
+        };
+        if (failure)
+                notice->failure = malloc(sizeof *failure);
+        if (notice->failure) {
+                *notice->failure = *failure;
+                notice->failure->said.message = notice->failure->text;
+                notice->failure->said.syscall_name = notice->failure->call;
+                notice->event.failure = &notice->failure->said;
+        }
+        crew__link_append(&p->notices, &notice->link);
+}
+
+void crew__pool_break(crew_pool *p, const char *format, ...)
+{
+        crew__failure words = { .said = { .size = sizeof words.said, .reason = CREW_BROKEN } };
+        va_list args;
+
+        if (p->broken)
+                return;
+        va_start(args, format);
+        (void)vsnprintf(p->why, sizeof p->why, format, args);
+        va_end(args);
+        p->broken = p->closed = p->terminated = true;
+        p->grace = 0;
+        (void)snprintf(words.text, sizeof words.text, "%s", p->why);
+        crew__job_abort_all(p, CREW_BROKEN, p->why);
+        crew__notify(p, CREW_EVENT_BROKEN, NULL, &words);
+}
+
+void crew__count_death(crew_pool *p, int64_t now)
+{
+        int64_t *oldest;
+
+        if (p->restarts == UINT_MAX)
+                return;
+        if (p->restarts == 0)
+                return;
+        oldest = &p->deaths[p->n_deaths % p->restarts];
+        if (p->n_deaths >= p->restarts && now - *oldest < p->restart_window)
+                crew__pool_break(p, "more than %u workers ended unexpectedly within %lld ms%s%s",
+                        p->restarts, (long long)(p->restart_window / 1000000),
+                        p->last_words[0] ? "; the last: " : "", p->last_words);
+        *oldest = now;
+        p->n_deaths++;
+}
+
+/* How far it says it has come: did it take its oldest unit? */
+static bool has_taken(const crew__worker *w)
+{
+        uint64_t taken, freed;
+
+        if (w->pushed == w->popped)
+                return false;
+        if (crew__lane_progress(w->lane, &taken, &freed) < 0)
+                return true;
+        return taken > w->popped;
+}
+
+static void begin_end(crew__worker *w, int why, int64_t grace, int64_t now)
+{
+        w->state = CREW__ENDING;
+        w->why = why;
+        w->kill_at = grace > CREW__NEVER - now ? CREW__NEVER : now + grace;
+        w->give_up_at = CREW__NEVER;
+        if (grace > 0) {
+                send(w, SIGTERM);
+        } else {
+                send(w, SIGKILL);
+                w->kill_at = CREW__NEVER;
+                w->give_up_at = now + LAST_RITES;
+        }
+        w->due = crew__earlier(w->kill_at, w->give_up_at);
+}
+
+void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now)
+{
+        uint64_t victim = w->popped;
+
+        /* From here on it takes nothing more, or is seen to have taken it. */
+        crew__lane_hold(w->lane, true);
+        (void)crew__worker_drain(p, w, now);
+        if (w->popped != victim && !w->lied) {
+                crew__lane_hold(w->lane, false);
+                crew__worker_turn(p, w, now);
+                return;
+        }
+        /* One that is not at it has nothing to be told. */
+        begin_end(w, why, has_taken(w) ? grace : 0, now);
+}
+
+static void live_time(crew_pool *p, crew__worker *w, int64_t now)
+{
+        const crew_result *job;
+
+        if (w->lied) {
+                begin_end(w, CREW_DIED, 0, now);
+                return;
+        }
+        if (p->terminated) {
+                crew__lane_hold(w->lane, true);
+                begin_end(w, CREW_CANCELLED, p->grace, now);
+                return;
+        }
+        if (w->pushed == w->popped) {
+                if (w->closed && w->kill_at == CREW__NEVER)
+                        w->kill_at = now + FAREWELL;
+                if (w->kill_at <= now)
+                        begin_end(w, 0, 0, now);
+                else
+                        w->due = w->kill_at;
+                return;
+        }
+        job = crew__unit_at(w, w->popped)->job;
+        if (job->finished) {
+                crew__lane_cancel(w->lane, crew__unit_at(w, w->popped)->id);
+                crew__worker_end(p, w, CREW_CANCELLED, job->grace, now);
+        } else if (job->deadline && now >= w->due) {
+                if (!has_taken(w)) {
+                        /* It has not even begun: initializers take their time. */
+                        w->since = now;
+                        w->due = now + crew__earlier(job->deadline, CREW_MS(5));
+                } else if (now - w->since < job->deadline) {
+                        w->due = w->since + job->deadline;
+                } else {
+                        crew__worker_end(p, w, CREW_DEADLINE, GRACE, now);
+                }
+        }
+}
+
+static void ending_time(crew__worker *w, int64_t now)
+{
+        if (w->kill_at <= now) {
+                send(w, SIGKILL);
+                w->kill_at = CREW__NEVER;
+                w->give_up_at = now + LAST_RITES;
+        }
+        w->due = crew__earlier(w->kill_at, w->give_up_at);
+}
+
+static void live_end(crew__worker *w, int64_t now)
+{
+        if (w->closed)
+                return;
+        w->closed = true;
+        crew__lane_close(w->lane);
+        w->kill_at = now + FAREWELL;
+        w->due = w->kill_at;
+}
+
+void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event event, int64_t now)
+{
+        switch (w->state) {
+        case CREW__EMPTY:
+                if (event == CREW__EVENT_END)
+                        w->state = CREW__GONE;
+                return;
+        case CREW__STARTING:
+        case CREW__RUNNING:
+                if (event == CREW__EVENT_TIME)
+                        live_time(p, w, now);
+                else if (event == CREW__EVENT_END)
+                        live_end(w, now);
+                else
+                        crew__worker_died(p, w, now);
+                return;
+        case CREW__ENDING:
+                if (event == CREW__EVENT_DIED || w->give_up_at <= now)
+                        crew__worker_died(p, w, now);
+                else if (event == CREW__EVENT_TIME)
+                        ending_time(w, now);
+                return;
+        case CREW__DEAD:
+                if (event == CREW__EVENT_TIME)
+                        crew__worker_inquest(p, w, now);
+                return;
+        default:
+                return;
+        }
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * A worker is dead: what of the tasks in its lane? Results that are in it count. The oldest unit
+ * without one died with it if it was taken; what is behind that runs elsewhere, as if it had never
+ * been handed out. By the driver, under the pool's lock.
+ */
+
+#include "base/cleanup.h"
+#include "base/fail.h"
+#include "pool/pool.h"
+#include "sandbox/report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* For the zygote to note how it ended. */
+#define INQUEST CREW_MS(200)
+
+static bool violated(const crew_pool *p, const crew__ending *ending)
+{
+        return p->sandboxed && ending->known && ending->signal == SIGSYS;
+}
+
+/* What it was about, for the unit it was in (or none). */
+static crew__failure *accuse(crew_pool *p, crew__worker *w, const crew__unit *unit,
+        const crew__ending *ending, int reason)
+{
+        crew__failure *f = crew__failure_new(unit->job, unit->item, unit, w, reason);
+        crew__violation v;
+        char how[96];
+
+        if (!f)
+                return NULL;
+        crew__ending_words(ending, how, sizeof how);
+        if (reason == CREW_DIED)
+                f->said.exitcode = ending->signal ? -ending->signal : ending->code;
+        if (reason == CREW_VIOLATED) {
+                crew__report_read(
+                        crew__zygote_report(p->zygote, w->row), w->pid, &p->plan.scope, &v);
+                f->said.syscall = v.nr;
+                (void)snprintf(f->call, sizeof f->call, "%s", v.name);
+                crew__failure_say(f, "worker %u (pid %d) was ended by the sandbox: %s", w->row,
+                        (int)w->pid, v.text);
+        } else if (w->lied) {
+                crew__failure_say(
+                        f, "worker %u (pid %d) was ended, because %s", w->row, (int)w->pid, w->lie);
+        } else if (reason == CREW_DEADLINE) {
+                crew__failure_say(f,
+                        "worker %u (pid %d) was ended, because the task ran longer than "
+                        "its deadline of %lld.%03lld ms",
+                        w->row, (int)w->pid, (long long)(unit->job->deadline / 1000000),
+                        (long long)(unit->job->deadline / 1000 % 1000));
+        } else {
+                crew__failure_say(f, "worker %u (pid %d) %s", w->row, (int)w->pid, how);
+        }
+        return f;
+}
+
+static bool runs_again(const crew_pool *p, const crew__unit *unit, int reason)
+{
+        return reason == CREW_DIED && p->on_death == CREW_DEATH_RETRY &&
+               unit->attempt <= unit->job->retries;
+}
+
+/* The unit it was in. */
+static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__ending *ending)
+{
+        int reason = w->why ? w->why : violated(p, ending) ? CREW_VIOLATED : CREW_DIED;
+        char words[CREW__FAILURE_TEXT];
+        crew__failure *f;
+
+        if (unit->job->finished)
+                return;
+        f = accuse(p, w, unit, ending, reason);
+        if (reason == CREW_VIOLATED) {
+                p->violations++;
+                crew__notify(p, CREW_EVENT_VIOLATED, w, f);
+        }
+        if (runs_again(p, unit, reason)) {
+                unit->attempt++;
+                if (crew__requeue(p, unit)) {
+                        free(f);
+                        return;
+                }
+        }
+        (void)snprintf(words, sizeof words, "%s", f ? f->text : crew__reason_words(reason));
+        crew__item_failed(unit->job, unit->item, reason, f);
+        if (reason == CREW_DIED && p->on_death == CREW_DEATH_FAIL_POOL)
+                crew__pool_break(p, "a worker died, which ends this pool: %s", words);
+}
+
+static void settle_units(crew_pool *p, crew__worker *w, const crew__ending *ending)
+{
+        uint64_t taken, freed, behind = w->popped;
+        crew__unit unit;
+
+        if (crew__lane_progress(w->lane, &taken, &freed) < 0)
+                taken = w->pushed;
+        if (w->pushed > w->popped && (taken > w->popped || w->lied))
+                behind++;
+        /* From the back, as each goes to the front. */
+        while (w->pushed > behind) {
+                unit = *crew__unit_at(w, --w->pushed);
+                if (!unit.job->finished && !crew__requeue(p, &unit))
+                        crew__item_failed(unit.job, unit.item, CREW_DIED, NULL);
+                crew__job_unref(unit.job);
+        }
+        if (w->pushed > w->popped) {
+                unit = *crew__unit_at(w, w->popped++);
+                blame(p, w, &unit, ending);
+                crew__job_unref(unit.job);
+        }
+}
+
+/* It ended before it ran anything: why? */
+static void remember_start(crew_pool *p, crew__worker *w, const crew__ending *ending)
+{
+        crew__worker_note note = { .stage = CREW__STAGE_GATE };
+        crew__violation v;
+        char how[96];
+
+        crew__zygote_note(p->zygote, w->row, &note);
+        crew__ending_words(ending, how, sizeof how);
+        if (note.stage == CREW__STAGE_REFUSED && note.step)
+                (void)snprintf(p->last_words, sizeof p->last_words,
+                        "worker %u could not enter its sandbox: %s: %s", w->row,
+                        crew__step_name(note.step), crew_error_text(note.code));
+        else if (note.stage == CREW__STAGE_REFUSED)
+                (void)snprintf(p->last_words, sizeof p->last_words,
+                        "the initializer of worker %u answered %s (%s)", w->row,
+                        crew_error_name(note.code), crew_error_text(note.code));
+        else if (violated(p, ending)) {
+                crew__report_read(
+                        crew__zygote_report(p->zygote, w->row), w->pid, &p->plan.scope, &v);
+                (void)snprintf(
+                        p->last_words, sizeof p->last_words, "worker %u: %s", w->row, v.text);
+        } else
+                (void)snprintf(p->last_words, sizeof p->last_words, "worker %u (pid %d) %s%s",
+                        w->row, (int)w->pid, how,
+                        note.stage == CREW__STAGE_INITIALIZER ? " in its initializer" : "");
+}
+
+static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int64_t now)
+{
+        bool wished =
+                w->state == CREW__DEAD && (w->why == CREW_DEADLINE || w->why == CREW_CANCELLED);
+        bool retired = w->closed && ending->known && !ending->signal;
+
+        while (crew__worker_drain(p, w, now))
+                ;
+        if (w->pushed == w->popped &&
+                (retired || w->kill_at != CREW__NEVER || w->give_up_at != CREW__NEVER))
+                wished = true;
+        if (!wished && !p->terminated)
+                remember_start(p, w, ending);
+        settle_units(p, w, ending);
+        crew__notify(p, CREW_EVENT_ENDED, w, NULL);
+        w->lane = crew__lane_free(w->lane);
+        w->pidfd = crew__close(w->pidfd);
+        w->pid = 0;
+        w->due = CREW__NEVER;
+        w->state = CREW__EMPTY;
+        if (!wished && !p->terminated)
+                crew__count_death(p, now);
+}
+
+void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now)
+{
+        crew__unwatch(p, w);
+        w->state = CREW__DEAD;
+        w->inquest = now + INQUEST;
+        crew__worker_inquest(p, w, now);
+}
+
+void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
+{
+        crew__ending ending = { .known = false };
+
+        if (!crew__zygote_ending(p->zygote, w->row, &ending) && now < w->inquest &&
+                !p->zygote_dead) {
+                w->due = now + CREW_MS(1) / 4;
+                return;
+        }
+        bury(p, w, &ending, now);
+}
