@@ -80,7 +80,8 @@ static int set_failed(const crew__source *s, int r)
         switch (r) {
         case -EPERM:
                 return crew__fail(EPERM,
-                        "waiter: descriptor %d is a regular file (or the like), always ready", s->fd);
+                        "waiter: descriptor %d is a regular file (or the like), always ready",
+                        s->fd);
         case -EBADF:
                 return crew__fail(EINVAL, "waiter: descriptor %d is not open", s->fd);
         case -EMFILE:
@@ -88,8 +89,8 @@ static int set_failed(const crew__source *s, int r)
                         "waiter: to watch descriptor %d for two things takes 1 more descriptor",
                         s->fd);
         default:
-                return crew__fail(-r, "waiter: epoll refuses descriptor %d: %s", s->fd,
-                        crew_error_text(r));
+                return crew__fail(
+                        -r, "waiter: epoll refuses descriptor %d: %s", s->fd, crew_error_text(r));
         }
 }
 
@@ -215,8 +216,8 @@ int crew__set_poll(crew_waiter *w)
         if (r < 0) {
                 (void)crew__close(timer);
                 (void)crew__close(ring);
-                return crew__fail(-r, "waiter: a descriptor to poll it takes 2 more: %s",
-                        crew_error_text(r));
+                return crew__fail(
+                        -r, "waiter: a descriptor to poll it takes 2 more: %s", crew_error_text(r));
         }
         w->timer = timer;
         w->ring_events = ring;

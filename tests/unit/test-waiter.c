@@ -111,8 +111,8 @@ static bool target_try(crew__op *op, int64_t *result)
 
         t->tries++;
         *result = 0;
-        return t->believe && crew__sys_waitid(t->pidfd, &info,
-                                     WEXITED | WNOHANG | WNOWAIT | __WALL, NULL) == 0 &&
+        return t->believe &&
+               crew__sys_waitid(t->pidfd, &info, WEXITED | WNOHANG | WNOWAIT | __WALL, NULL) == 0 &&
                info.si_pid == t->pid;
 }
 
