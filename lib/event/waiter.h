@@ -108,8 +108,9 @@ struct crew_waiter {
 
         /* Only once somebody asked for crew_waiter_pollfd: */
         bool polled;
-        int timer;         /* in the epoll */
-        int ring_events;   /* eventfd in the epoll that the ring writes to */
+        int timer;    /* in the epoll */
+        int look;     /* eventfd in the epoll: something to do now; the ring writes to it too */
+        bool looking; /* the waiter itself wrote to it */
         int64_t timer_set; /* what the timer is set to */
         bool unsettled;    /* something must be armed by the next wait */
 
@@ -144,7 +145,7 @@ int crew__set_arm_events(crew_waiter *w, crew__source *s);
 int crew__set_collect(crew_waiter *w);
 /* Sleeps until the epoll has something; 0 or -EINTR. */
 int crew__set_sleep(crew_waiter *w, int64_t until);
-/* Makes the timer say when crew_waiter_wait has something to do; nothing unless polled. */
+/* Makes the epoll readable while crew_waiter_wait has something to do; nothing unless polled. */
 void crew__set_announce(crew_waiter *w);
 /* The descriptors of crew_waiter_pollfd. */
 int crew__set_poll(crew_waiter *w);
