@@ -108,11 +108,16 @@ void tool_run(struct tool *t, const char *format, ...)
         tool_end(t);
 }
 
-/* The state letter of a process and its parent; false if there is no such process (any more). */
-static bool look_at(pid_t pid, char *state, pid_t *parent)
+struct look {
+        char state;
+        pid_t parent;
+        long user_ticks;
+};
+
+/* False if there is no such process (any more). */
+static bool look_at(pid_t pid, struct look *l)
 {
-        char path[64], text[512];
-        const char *at;
+        char path[64], text[512], *at;
         ssize_t n;
         int fd;
 
@@ -126,34 +131,30 @@ static bool look_at(pid_t pid, char *state, pid_t *parent)
                 return false;
         text[n] = 0;
         at = strrchr(text, ')');
-        if (!at)
-                return false;
-        *state = at[2];
-        *parent = (pid_t)strtol(at + 4, NULL, 10);
-        return true;
+        return at && sscanf(at + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld", &l->state,
+                             &l->parent, &l->user_ticks) == 3;
 }
 
 bool tool_gone(pid_t pid)
 {
-        pid_t parent;
-        char state;
+        struct look l;
 
-        return !look_at(pid, &state, &parent) || state == 'Z' || state == 'X';
+        return !look_at(pid, &l) || l.state == 'Z' || l.state == 'X';
 }
 
-int tool_children(const struct tool *t, pid_t *pids, int max)
+int tool_workers(const struct tool *t, pid_t *pids, int max)
 {
+        long ticks = sysconf(_SC_CLK_TCK) / 50;
         DIR *proc = opendir("/proc");
         struct dirent *entry;
-        pid_t parent;
-        char state;
+        struct look l;
         int n = 0;
 
         REQUIRE(proc);
         while (n < max && (entry = readdir(proc))) {
                 pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-                if (pid > 0 && look_at(pid, &state, &parent) && parent == t->pid)
+                if (pid > 0 && look_at(pid, &l) && l.parent == t->pid && l.user_ticks >= ticks)
                         pids[n++] = pid;
         }
         (void)closedir(proc);

@@ -31,8 +31,11 @@ bool tool_ended(const struct tool *t);
 
 void tool_run(struct tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Up to `max` pids of the children it has now, zombies too. Returns how many. */
-int tool_children(const struct tool *t, pid_t *pids, int max);
+/*
+ * Up to `max` pids of the children it has now that have computed for 20 ms: those that try the
+ * kernel out do not live that long. Returns how many.
+ */
+int tool_workers(const struct tool *t, pid_t *pids, int max);
 
 /* Whether there is no such process, or a zombie at most. */
 bool tool_gone(pid_t pid);
