@@ -362,3 +362,25 @@ TEST(model, "random calls do what a list would do", "[unit][queue]")
                 free(m);
         }
 }
+
+TEST(in_place_excludes_copies, "while a message is written or read in place, copies are refused",
+        "[unit][queue]")
+{
+        crew_queue *q = NULL;
+        const void *read_at;
+        void *write_at;
+        int n = 7;
+
+        REQUIRE_OK(crew_queue_new(&q, 0,
+                CREW_OPT(queue, .flags = CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER)));
+        REQUIRE_OK(crew_queue_reserve(q, &write_at, sizeof n, CREW_NOW));
+        CHECK_INT(CREW_PUT(q, &n, CREW_NOW), ==, -EBUSY);
+        REQUIRE_OK(crew_queue_abort(q));
+        REQUIRE_OK(CREW_PUT(q, &n, CREW_NOW));
+        REQUIRE_OK(crew_queue_peek(q, &read_at, CREW_NOW));
+        CHECK_INT(CREW_GET(q, &n, CREW_NOW), ==, -EBUSY);
+        REQUIRE_OK(crew_queue_release(q, false));
+        REQUIRE_OK(CREW_GET(q, &n, CREW_NOW));
+        CHECK_INT(n, ==, 7);
+        crew_queue_free(q);
+}
