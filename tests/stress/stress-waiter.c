@@ -139,6 +139,7 @@ static sem_t may_go[THREADS];
 static void *taker(void *data)
 {
         int self = (int)(intptr_t)data;
+        bool over;
 
         for (;;) {
                 while (sem_wait(&may_go[self]) != 0)
@@ -146,8 +147,9 @@ static void *taker(void *data)
                 for (unsigned turns = (unsigned)rand_r(&seed) % TURNS_MAX; turns && deaths < wanted;
                         turns--)
                         turn();
+                over = deaths >= wanted;
                 REQUIRE(sem_post(&may_go[(self + 1) % THREADS]) == 0);
-                if (deaths >= wanted)
+                if (over)
                         return NULL;
         }
 }
