@@ -2,7 +2,8 @@
 #ifndef CREW_BASE_LIST_H
 #define CREW_BASE_LIST_H
 
-/* Circular lists through their members: whatever has a link can be in a list and leave it in O(1). */
+/* Circular lists through their members: whatever has a link can be in a list and leave it in O(1).
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,8 +13,7 @@ typedef struct crew__link {
 } crew__link;
 
 /* The object of `type` whose `member` is the link at `link`. */
-#define CREW__OF(link, type, member)                                                               \
-        ((type *)(void *)((char *)(link)-offsetof(type, member)))
+#define CREW__OF(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 /* Visits each link; the visited one may leave the list meanwhile, others may not. */
 #define CREW__EACH(at, head)                                                                       \

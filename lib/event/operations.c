@@ -52,7 +52,7 @@ static bool put_try(crew__op *op, int64_t *result)
 {
         crew_queue *q = op->spec.object;
 
-        /* Not looked at first: a message that can never be put is refused even if there is no room. */
+        /* No look at the room first: what can never be put is refused even when there is none. */
         *result = crew_queue_put(q, op->spec.buffer.from, op->spec.size, CREW_NOW);
         return answered(*result);
 }
@@ -105,8 +105,8 @@ static bool timer_try(crew__op *op, int64_t *result)
                 return false;
         n = every ? (now - op->spec.when) / every + 1 : 1;
         *result = n;
-        op->spec.when = every > (CREW__NEVER - op->spec.when) / n ? CREW__NEVER
-                                                                  : op->spec.when + n * every;
+        op->spec.when =
+                every > (CREW__NEVER - op->spec.when) / n ? CREW__NEVER : op->spec.when + n * every;
         return true;
 }
 
@@ -192,9 +192,9 @@ int crew_waiter_readable(crew_waiter *w, crew_queue *q, uint64_t tag)
 int crew_waiter_writable(crew_waiter *w, crew_queue *q, uint64_t tag)
 {
         /* "Room" as crew_queue_full() means it. */
-        crew__op_spec spec = { .class = &writable_class,
-                .tag = tag,
-                .size = q ? (size_t)q->message_size : 0 };
+        crew__op_spec spec = {
+                .class = &writable_class, .tag = tag, .size = q ? (size_t)q->message_size : 0
+        };
 
         return arm_queue(w, q, CREW__QUEUE_PUT, &spec);
 }

@@ -436,8 +436,8 @@ static crew__source *landed(crew__uring *ring, uint64_t name)
         return source;
 }
 
-void crew__uring_collect(crew__uring *ring,
-        void (*tell)(void *data, crew__source *source, int result), void *data)
+void crew__uring_collect(
+        crew__uring *ring, void (*tell)(void *data, crew__source *source, int result), void *data)
 {
         struct io_uring_cqe *cqes[CQES_AT_ONCE];
         unsigned n;

@@ -10,17 +10,22 @@
  * thread has a home for its rings: free ones, kept because freeing a ring interrupts its thread
  * once, and those lent to a waiter.
  *
- *   - A lent ring, its armings included, belongs to whoever uses the waiter; a waiter is used by one
- *     thread at a time, so nothing here needs a lock while it is lent. Only the ring's own thread
- *     enters it; others (cancelling, say) write to the armings, in user memory.
- *   - A waiter that is used by another thread, or freed by one, forgets what it armed (each arming's
- *     source becomes NULL) and gives the ring back to its home under the home's mutex. The ring's own
- *     thread cancels and collects the leftovers when it lends the ring again.
- *   - When a thread ends, its home closes the free rings. Lent ones are left alone, as their waiter
- *     may be in use at this moment; the kernel cancels what is armed in them, their waiter sees that
- *     the home has ended, arms everything again elsewhere and closes the ring, which needs no entry.
- *     A waiter that is polled through its descriptor is told by a write.
- *   - A home lives as long as its thread or one of its rings.
+ * A lent ring, its armings included, belongs to whoever uses the waiter; a waiter is used by one
+ * thread at a time, so nothing here needs a lock while it is lent. Only the ring's own thread
+ * enters it; others (cancelling, say) write to the armings, which are user memory.
+ *
+ * A waiter that is used by another thread, or freed by one, forgets what it armed (each arming's
+ * source becomes NULL) and gives the ring back to its home under the home's mutex. The ring's own
+ * thread cancels and collects the leftovers when it lends the ring again. Until then they cost
+ * nothing: futex waits (wakes go to all), ends of processes that nobody collects by them, an epoll;
+ * never a descriptor of the caller's.
+ *
+ * When a thread ends, its home closes the free rings. Lent ones are left alone, as their waiter may
+ * be in use at this moment; the kernel cancels what is armed in them, their waiter sees that the
+ * home is not this thread's, arms everything again elsewhere and closes the ring, which needs no
+ * entry. A waiter that is polled through its descriptor is told by a write.
+ *
+ * A home lives as long as its thread or one of its rings, so its address is never another thread's.
  *
  * An arming is what one submission says of itself: {place, sequence}, never a pointer. Its place is
  * free again only when its completion was collected, so a late one finds its own arming without a
@@ -91,8 +96,8 @@ void crew__uring_orphan(crew__uring *ring, uint32_t arming);
 void crew__uring_cancel_orphans(crew__uring *ring);
 
 /* Hands each completion that somebody wants to `tell`; its arming is free by then. */
-void crew__uring_collect(crew__uring *ring,
-        void (*tell)(void *data, crew__source *source, int result), void *data);
+void crew__uring_collect(
+        crew__uring *ring, void (*tell)(void *data, crew__source *source, int result), void *data);
 
 /* Is there anything that entering the kernel without sleeping would do? */
 bool crew__uring_busy(const crew__uring *ring);

@@ -24,7 +24,7 @@
 /* Events that are no source's. */
 #define NAME_WAKE UINT64_MAX
 #define NAME_TIMER (UINT64_MAX - 1)
-#define NAME_RING (UINT64_MAX - 2)
+#define NAME_LOOK (UINT64_MAX - 2)
 
 enum { AT_ONCE = 64 };
 
@@ -39,7 +39,7 @@ int crew__set_open(crew_waiter *w)
 {
         int r = 0;
 
-        w->wake = w->timer = w->ring_events = -1;
+        w->wake = w->timer = w->look = -1;
         w->epoll = epoll_create1(EPOLL_CLOEXEC);
         if (w->epoll >= 0)
                 w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -57,7 +57,7 @@ int crew__set_open(crew_waiter *w)
 void crew__set_close(crew_waiter *w)
 {
         (void)crew__close(w->timer);
-        (void)crew__close(w->ring_events);
+        (void)crew__close(w->look);
         (void)crew__close(w->wake);
         (void)crew__close(w->epoll);
 }
@@ -80,7 +80,8 @@ static int set_failed(const crew__source *s, int r)
         switch (r) {
         case -EPERM:
                 return crew__fail(EPERM,
-                        "waiter: descriptor %d is a regular file (or the like), always ready", s->fd);
+                        "waiter: descriptor %d is a regular file (or the like), always ready",
+                        s->fd);
         case -EBADF:
                 return crew__fail(EINVAL, "waiter: descriptor %d is not open", s->fd);
         case -EMFILE:
@@ -88,8 +89,8 @@ static int set_failed(const crew__source *s, int r)
                         "waiter: to watch descriptor %d for two things takes 1 more descriptor",
                         s->fd);
         default:
-                return crew__fail(-r, "waiter: epoll refuses descriptor %d: %s", s->fd,
-                        crew_error_text(r));
+                return crew__fail(
+                        -r, "waiter: epoll refuses descriptor %d: %s", s->fd, crew_error_text(r));
         }
 }
 
@@ -170,8 +171,9 @@ int crew__set_collect(crew_waiter *w)
                 } else if (name == NAME_TIMER) {
                         drain(w->timer);
                         w->timer_set = -1;
-                } else if (name == NAME_RING) {
-                        drain(w->ring_events);
+                } else if (name == NAME_LOOK) {
+                        drain(w->look);
+                        w->looking = false;
                 } else {
                         s = crew__source_named(w, name);
                         if (s)
@@ -203,26 +205,39 @@ int crew__set_sleep(crew_waiter *w, int64_t until)
 
 int crew__set_poll(crew_waiter *w)
 {
-        int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), ring, r = 0;
+        int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), look, r = 0;
 
-        ring = timer < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (timer < 0 || ring < 0)
+        look = timer < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (timer < 0 || look < 0)
                 r = -errno;
         if (r == 0)
                 r = control(w, EPOLL_CTL_ADD, timer, EPOLLIN, NAME_TIMER);
         if (r == 0)
-                r = control(w, EPOLL_CTL_ADD, ring, EPOLLIN, NAME_RING);
+                r = control(w, EPOLL_CTL_ADD, look, EPOLLIN, NAME_LOOK);
         if (r < 0) {
                 (void)crew__close(timer);
-                (void)crew__close(ring);
-                return crew__fail(-r, "waiter: a descriptor to poll it takes 2 more: %s",
-                        crew_error_text(r));
+                (void)crew__close(look);
+                return crew__fail(
+                        -r, "waiter: a descriptor to poll it takes 2 more: %s", crew_error_text(r));
         }
         w->timer = timer;
-        w->ring_events = ring;
+        w->look = look;
         w->timer_set = CREW__NEVER;
         w->polled = true;
         return 0;
+}
+
+/*
+ * Something is to be tried or armed: the next crew_waiter_wait has to see to it. It is never taken
+ * back, as that could take a word of the ring with it.
+ */
+static void announce_now(crew_waiter *w)
+{
+        static const uint64_t one = 1;
+
+        if (w->looking || !(w->unsettled || w->n_hot || !crew__link_alone(&w->dirty)))
+                return;
+        w->looking = write(w->look, &one, sizeof one) == sizeof one;
 }
 
 void crew__set_announce(crew_waiter *w)
@@ -232,10 +247,11 @@ void crew__set_announce(crew_waiter *w)
 
         if (!w->polled)
                 return;
-        /* Time 1 is long past: readable at once. 0 would disarm. */
-        at = w->unsettled || w->n_hot || !crew__link_alone(&w->dirty) ? 1 : crew__next_time(w);
+        announce_now(w);
+        at = crew__next_time(w);
         if (at == w->timer_set)
                 return;
+        /* 0 would disarm; a time that is past makes it readable at once. */
         if (at != CREW__NEVER)
                 when.it_value = crew__timespec(at > 0 ? at : 1);
         if (timerfd_settime(w->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0)

@@ -60,8 +60,7 @@ static void index_grow(crew__index *index, uint64_t (*key_of)(crew__link *))
         free(old);
 }
 
-static void index_add(
-        crew__index *index, crew__link *link, uint64_t (*key_of)(crew__link *))
+static void index_add(crew__index *index, crew__link *link, uint64_t (*key_of)(crew__link *))
 {
         index_grow(index, key_of);
         crew__link_append(bucket(index, key_of(link)), link);

@@ -212,25 +212,31 @@ static int refused(crew_waiter *w, int r)
         }
 }
 
+/* What the epoll has, then what the ring has: it wrote to the epoll's eventfd before, so what comes
+ * after this look writes to it again. */
+static int look(crew_waiter *w)
+{
+        int r;
+
+        (void)crew__set_collect(w);
+        r = enter(w, 0);
+        crew__uring_collect(w->ring, tell, w);
+        return r < 0 ? refused(w, r) : 0;
+}
+
 /* Sleeps in the epoll, where the ring reports to an eventfd. */
 static int wait_polled(crew_waiter *w, int64_t until)
 {
-        int r, slept = 0;
+        int r;
 
-        if (w->ring->events < 0 && crew__uring_report_to(w->ring, w->ring_events) < 0)
+        if (w->ring->events < 0 && crew__uring_report_to(w->ring, w->look) < 0)
                 return crew__fail(ENOMEM, "waiter: the ring cannot report to an eventfd");
-        r = enter(w, 0);
-        crew__uring_collect(w->ring, tell, w);
-        if (r >= 0 && until && !w->n_hot && crew__link_alone(&w->dirty)) {
-                slept = crew__set_sleep(w, until);
-                (void)crew__set_collect(w);
-                r = enter(w, 0);
-                crew__uring_collect(w->ring, tell, w);
-        } else {
-                (void)crew__set_collect(w);
-        }
-        r = r < 0 ? refused(w, r) : r;
-        return slept < 0 ? slept : r < 0 ? r : 0;
+        r = look(w);
+        if (r < 0 || !until || !w->ring || w->n_hot || !crew__link_alone(&w->dirty))
+                return r;
+        r = crew__set_sleep(w, until);
+        (void)look(w);
+        return r;
 }
 
 static int wait_for(crew_waiter *w, int64_t until)

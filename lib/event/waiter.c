@@ -424,7 +424,8 @@ int crew_waiter_wait(crew_waiter *w, crew_completion *out, int max, int64_t time
         else if (r == -ETIMEDOUT)
                 (void)crew__fail_quick(ETIMEDOUT, "nothing completed before the timeout");
         if (w->polled) {
-                /* What was armed must be with the kernel when the caller goes to sleep elsewhere. */
+                /* What was armed must be with the kernel when the caller goes to sleep elsewhere.
+                 */
                 (void)w->backend->wait(w, 0);
                 w->unsettled = false;
                 crew__set_announce(w);

@@ -46,8 +46,8 @@ struct crew__source {
         int set_fd;          /* the descriptor that the set has: fd, a duplicate, or -1 */
         uint32_t set_events; /* what for */
         bool armed;
-        bool told;           /* PROCESS: the kernel said once that it has ended */
-        bool no_ring;        /* the ring could not watch it: poll the descriptor */
+        bool told;    /* PROCESS: the kernel said once that it has ended */
+        bool no_ring; /* the ring could not watch it: poll the descriptor */
 };
 
 typedef struct crew__slot {
@@ -90,9 +90,9 @@ struct crew_waiter {
         crew__link hot;
         size_t n_hot;
         crew__link dirty, sliced, sources;
-        size_t armed;   /* operations */
-        uint64_t pass;  /* counts the waits */
-        int64_t tick;   /* when the sliced sources are looked at next */
+        size_t armed;  /* operations */
+        uint64_t pass; /* counts the waits */
+        int64_t tick;  /* when the sliced sources are looked at next */
         crew__heap timers;
         size_t n_timers;
 
@@ -108,8 +108,9 @@ struct crew_waiter {
 
         /* Only once somebody asked for crew_waiter_pollfd: */
         bool polled;
-        int timer;         /* in the epoll */
-        int ring_events;   /* eventfd in the epoll that the ring writes to */
+        int timer;    /* in the epoll */
+        int look;     /* eventfd in the epoll: something to do now; the ring writes to it too */
+        bool looking; /* the waiter itself wrote to it */
         int64_t timer_set; /* what the timer is set to */
         bool unsettled;    /* something must be armed by the next wait */
 
@@ -134,7 +135,8 @@ crew__link *crew__tag_bucket(const crew_waiter *w, uint64_t tag);
 /* set.c */
 int crew__set_open(crew_waiter *w);
 void crew__set_close(crew_waiter *w);
-/* Adds the source's descriptor or changes what it is there for. -EPERM, -EBADF, -ENOMEM, -EMFILE. */
+/* Adds the source's descriptor or changes what it is there for. -EPERM, -EBADF, -ENOMEM, -EMFILE.
+ */
 int crew__set_add(crew_waiter *w, crew__source *s, uint32_t events);
 void crew__set_remove(crew_waiter *w, crew__source *s);
 /* The eventfd way of arming a source with an event count. */
@@ -143,7 +145,7 @@ int crew__set_arm_events(crew_waiter *w, crew__source *s);
 int crew__set_collect(crew_waiter *w);
 /* Sleeps until the epoll has something; 0 or -EINTR. */
 int crew__set_sleep(crew_waiter *w, int64_t until);
-/* Makes the timer say when crew_waiter_wait has something to do; nothing unless polled. */
+/* Makes the epoll readable while crew_waiter_wait has something to do; nothing unless polled. */
 void crew__set_announce(crew_waiter *w);
 /* The descriptors of crew_waiter_pollfd. */
 int crew__set_poll(crew_waiter *w);

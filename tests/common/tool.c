@@ -30,7 +30,8 @@ static _Noreturn void become(const struct tool *t, char **argv)
         _exit(127);
 }
 
-static void start(struct tool *t, const char *format, va_list values)
+__attribute__((format(printf, 2, 0))) static void start(
+        struct tool *t, const char *format, va_list values)
 {
         char name[64], words[512], *argv[MOST_WORDS + 1] = { name }, *rest = words;
         int argc = 1;

@@ -146,36 +146,6 @@ TEST(shares, "any number of tasks and workers gives the same sum", "[live][even-
         check_range(1, 1000, "--tasks=200 --workers=200");
 }
 
-/* A look through /proc takes a while, but those who are in two of them ran in between, together. */
-static int at_once(const struct tool *t)
-{
-        pid_t first[16], second[16];
-        int n = tool_workers(t, first, 16), m = tool_workers(t, second, 16), both = 0;
-
-        for (int i = 0; i < n; i++) {
-                for (int k = 0; k < m; k++)
-                        both += first[i] == second[k];
-        }
-        return both;
-}
-
-TEST(no_more, "no more than --workers run at a time", "[live][even-sum]")
-{
-        struct tool t = even_sum();
-        int most = 0;
-
-        tool_start(&t, "--to 2400000000 --tasks 12 --workers 3");
-        while (!tool_ended(&t)) {
-                int n = at_once(&t);
-
-                most = n > most ? n : most;
-        }
-        tool_end(&t);
-        CHECK_INT(sum_in(&t), ==, closed_form(1, 2400000000));
-        CHECK_INT(most, <=, 3);
-        CHECK_INT(most, >, 0);
-}
-
 TEST(json, "--json prints one object", "[live][even-sum]")
 {
         struct tool t = even_sum();
@@ -306,12 +276,12 @@ TEST(full_disk, "output that cannot be written is 1, with one line", "[live][eve
         }
 }
 
-/* Started with a range that does not end; returns when `n` workers run, with their pids. */
-static void start_endless(struct tool *t, pid_t *workers, int n)
+/* Started with a range that does not end; returns when all `n` workers run, with their pids. */
+static void start_endless(struct tool *t, pid_t *workers, int tasks, int n)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
 
-        tool_start(t, ENDLESS " --tasks %d", n);
+        tool_start(t, ENDLESS " --tasks %d --workers %d", tasks, n);
         while (tool_workers(t, workers, n) < n && peer_now() < until)
                 peer_pause(PEER_MS(1));
         REQUIRE(tool_workers(t, workers, n) == n);
@@ -331,16 +301,50 @@ static void check_gone(const pid_t *pids, int n)
         }
 }
 
+/* A look through /proc takes a while, but those who are in two of them ran in between, together. */
+static int at_once(const struct tool *t)
+{
+        pid_t first[16], second[16];
+        int n = tool_workers(t, first, 16), m = tool_workers(t, second, 16), both = 0;
+
+        for (int i = 0; i < n; i++) {
+                for (int k = 0; k < m; k++)
+                        both += first[i] == second[k];
+        }
+        return both;
+}
+
+TEST(no_more, "no more than --workers run at a time", "[live][even-sum]")
+{
+        struct tool t = even_sum();
+        pid_t workers[3];
+        int64_t until;
+
+        tool_start(&t, "--to 4000000000 --tasks 12 --workers 3");
+        while (!tool_ended(&t))
+                CHECK_INT(at_once(&t), <=, 3);
+        tool_end(&t);
+        CHECK_INT(sum_in(&t), ==, closed_form(1, 4000000000));
+
+        start_endless(&t, workers, 40, 3);
+        until = peer_now() + PEER_MS(200);
+        while (peer_now() < until)
+                CHECK_INT(at_once(&t), ==, 3);
+        REQUIRE(kill(t.pid, SIGTERM) == 0);
+        tool_end(&t);
+        check_gone(workers, 3);
+}
+
 TEST(worker_killed, "a worker that is killed is named, and all others end", "[live][even-sum]")
 {
-        static const int signals[] = { SIGKILL, SIGSEGV, SIGTERM };
+        static const int signals[] = { SIGKILL, SIGUSR1, SIGTERM };
 
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
                 struct tool t = even_sum();
                 pid_t workers[5];
                 char words[64];
 
-                start_endless(&t, workers, 5);
+                start_endless(&t, workers, 5, 5);
                 REQUIRE(kill(workers[2], signals[i]) == 0);
                 tool_end(&t);
                 for (int k = 0; k < 5; k++)
@@ -384,7 +388,7 @@ TEST(interrupted, "however it is ended, no worker is left", "[live][even-sum]")
                 struct tool t = even_sum();
                 pid_t workers[4];
 
-                start_endless(&t, workers, 4);
+                start_endless(&t, workers, 4, 4);
                 INFO("signal %d to %s", ways[i].signal, ways[i].group ? "the group" : "the parent");
                 REQUIRE(kill(ways[i].group ? -t.pid : t.pid, ways[i].signal) == 0);
                 tool_end(&t);

@@ -121,7 +121,8 @@ TEST(forked, "in a forked child the waiter answers ECHILD; the parent's goes on"
 }
 
 /* The child's first crew call comes late, when the descriptors mean something else. */
-TEST(reused_numbers, "a child that reuses the ring's descriptor keeps its own", "[live][wait][fork]")
+TEST(reused_numbers, "a child that reuses the ring's descriptor keeps its own",
+        "[live][wait][fork]")
 {
         struct armed a;
         pid_t pid;

@@ -182,8 +182,8 @@ static int middle(void *q)
         crew_process *p;
         int value;
 
-        if (crew_process_launch(&p, joins_parent, q, CREW_OPT(process,
-                    .flags = CREW_PROCESS_DETACHED)) < 0)
+        if (crew_process_launch(
+                    &p, joins_parent, q, CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)) < 0)
                 return 1;
         while (CREW_GET(q, &value, CREW_S(5)) != 0 || value != 1)
                 return 2;

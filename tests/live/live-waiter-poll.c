@@ -262,6 +262,65 @@ TEST(poll_shared, "a queue that other processes share makes it readable now and 
         loop_close(&l);
 }
 
+enum { STORM = 3000 };
+
+static void *storm(void *q)
+{
+        unsigned seed = (unsigned)(uintptr_t)q;
+
+        for (int i = 0; i < STORM; i++) {
+                if (rand_r(&seed) % 4 == 0)
+                        usleep(rand_r(&seed) % 100);
+                REQUIRE_OK(CREW_PUT(q, &i, CREW_S(10)));
+        }
+        return NULL;
+}
+
+/* Nobody looks at these queues every 20 ms, so whatever is lost is lost. */
+TEST(poll_storm, "no readiness is lost between arming, cancelling and what the kernel tells",
+        "[live][wait][pollfd]")
+{
+        enum { QUEUES = 3 };
+        struct loop l;
+        crew_queue *q[QUEUES];
+        pthread_t threads[QUEUES];
+        int value[QUEUES], next[QUEUES] = { 0 }, left = QUEUES * STORM;
+        crew_completion c[2];
+
+        TEST_DEADLINE(60);
+        loop_open(&l);
+        for (int i = 0; i < QUEUES; i++) {
+                q[i] = new_queue(2);
+                REQUIRE_OK(crew_waiter_get(l.w, q[i], &value[i], sizeof value[i], (uint64_t)i));
+                REQUIRE(pthread_create(&threads[i], NULL, storm, q[i]) == 0);
+        }
+        while (left > 0) {
+                int n;
+
+                if (left % 3 == 0) {
+                        REQUIRE_OK(crew_waiter_readable(l.w, l.q, TAG));
+                        CHECK_INT(crew_waiter_cancel(l.w, TAG), ==, 1);
+                }
+                REQUIRE(ready(&l, CREW_S(5)));
+                n = wait_some(l.w, c, 2, CREW_NOW);
+                for (int i = 0; i < n; i++) {
+                        int at = (int)c[i].tag;
+
+                        CHECK_INT(c[i].result, ==, sizeof *value);
+                        CHECK_INT(value[at], ==, next[at]);
+                        next[at]++;
+                        left--;
+                        REQUIRE_OK(
+                                crew_waiter_get(l.w, q[at], &value[at], sizeof *value, c[i].tag));
+                }
+        }
+        loop_close(&l);
+        for (int i = 0; i < QUEUES; i++) {
+                REQUIRE(pthread_join(threads[i], NULL) == 0);
+                crew_queue_free(q[i]);
+        }
+}
+
 TEST(poll_blocking, "blocking waits with timers sleep, after the descriptor was asked for",
         "[live][wait][pollfd]")
 {

@@ -51,7 +51,8 @@ static inline void wait_warm_up(void)
                 test_warm_up(wait_warm_up);                                                        \
         }
 
-/* Waits for exactly one completion of that kind and tag, for at most 5 s, and returns its result. */
+/* Waits for exactly one completion of that kind and tag, for at most 5 s, and returns its result.
+ */
 static inline int64_t wait_one(crew_waiter *w, int kind, uint64_t tag)
 {
         crew_completion c = { 0 };

@@ -65,8 +65,8 @@ static void be_born(uint32_t seat)
         lives[seat].next = 0;
         lives[seat].dying = false;
         atomic_store(&seats[seat].acknowledged, 0);
-        REQUIRE_OK(crew_process_launch(
-                &lives[seat].process, produce, (void *)(uintptr_t)seat, NULL));
+        REQUIRE_OK(
+                crew_process_launch(&lives[seat].process, produce, (void *)(uintptr_t)seat, NULL));
         REQUIRE_OK(crew_waiter_join(w, lives[seat].process, 100 + seat));
 }
 
@@ -139,15 +139,17 @@ static sem_t may_go[THREADS];
 static void *taker(void *data)
 {
         int self = (int)(intptr_t)data;
+        bool over;
 
         for (;;) {
                 while (sem_wait(&may_go[self]) != 0)
                         continue;
-                for (unsigned turns = (unsigned)rand_r(&seed) % TURNS_MAX;
-                        turns && deaths < wanted; turns--)
+                for (unsigned turns = (unsigned)rand_r(&seed) % TURNS_MAX; turns && deaths < wanted;
+                        turns--)
                         turn();
+                over = deaths >= wanted;
                 REQUIRE(sem_post(&may_go[(self + 1) % THREADS]) == 0);
-                if (deaths >= wanted)
+                if (over)
                         return NULL;
         }
 }

@@ -14,8 +14,8 @@ static void check_heap(const crew__heap *heap)
         for (size_t i = 0; i < heap->count; i++) {
                 CHECK_INT(heap->ops[i]->heap_at, ==, i + 1);
                 if (i > 0)
-                        CHECK_INT(heap->ops[(i + 1) / 2 - 1]->spec.when, <=,
-                                heap->ops[i]->spec.when);
+                        CHECK_INT(
+                                heap->ops[(i + 1) / 2 - 1]->spec.when, <=, heap->ops[i]->spec.when);
         }
 }
 
