@@ -272,7 +272,7 @@ TEST(cost, "a filter is short and loads fast", "[unit][sandbox]")
 
         for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
                 struct crew__plan_options o = { .control = -1, .reports = true };
-                _Atomic int64_t *entered = peer_memory(sizeof *entered);
+                int64_t *entered = peer_memory(sizeof *entered);
                 int64_t began, prepared;
                 crew_sandbox *s = NULL;
                 crew__plan plan;
@@ -298,7 +298,7 @@ TEST(cost, "a filter is short and loads fast", "[unit][sandbox]")
                 CHECK_INT(peer_join(pid), ==, 0);
                 printf("# %s: %u instructions, prepared in %lld us, entered in %lld us\n", words[i],
                         plan.filter.length, (long long)prepared / 1000, (long long)*entered / 1000);
-                peer_memory_free((void *)entered, sizeof *entered);
+                peer_memory_free(entered, sizeof *entered);
                 CHECK_INT(plan.filter.length, <, 600);
                 crew__plan_free(&plan);
                 (void)crew_sandbox_free(s);

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A process that enters a sandbox by itself. */
+
+#include "check.h"
+#include "peer.h"
+
+#include <crew/crew.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { VIOLATED = PEER_KILLED + SIGSYS };
+
+static const char *words_to_enter;
+
+static void enter(const char *words, int mode)
+{
+        crew_auto(sandbox) s = NULL;
+
+        REQUIRE_OK(crew_sandbox_new(&s, words, mode));
+        REQUIRE_OK(crew_sandbox_enter(s));
+}
+
+static bool landlock(void)
+{
+        crew_feature f = { .size = sizeof f };
+
+        REQUIRE_OK(crew_feature_get((unsigned)crew_feature_find("landlock"), &f));
+        return f.state == CREW_FEATURE_YES;
+}
+
+static void enter_and_end(void *call)
+{
+        enter(words_to_enter, CREW_BEST_EFFORT);
+        ((void (*)(void))call)();
+}
+
+/* How a child ends that enters the words and then calls. */
+static int ends(const char *words, void (*call)(void))
+{
+        words_to_enter = words;
+        INFO("%s", words);
+        return peer_join(peer_start(enter_and_end, (void *)call));
+}
+
+static void live(void)
+{
+        struct tm tm;
+        time_t now = time(NULL);
+        char text[64];
+
+        free(malloc(1 << 20));
+        CHECK(localtime(&now) != NULL);
+        CHECK(localtime_r(&now, &tm) != NULL);
+        CHECK(snprintf(text, sizeof text, "%d", tm.tm_year) > 0);
+}
+
+static void read_a_file(void)
+{
+        (void)!open("/etc/passwd", O_RDONLY);
+}
+
+static void write_a_file(void)
+{
+        (void)!open("/dev/null", O_WRONLY);
+}
+
+static void remove_a_file(void)
+{
+        (void)unlink("/nonexistent/file");
+}
+
+static void change_a_mode(void)
+{
+        (void)chmod("/nonexistent/file", 0);
+}
+
+static void signal_another(void)
+{
+        (void)kill(getppid(), 0);
+}
+
+static void start_a_child(void)
+{
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(0);
+        (void)waitpid(pid, NULL, 0);
+}
+
+static void run_a_program(void)
+{
+        (void)execl("/nonexistent/program", "x", (char *)NULL);
+}
+
+static void trace(void)
+{
+        (void)syscall(SYS_ptrace, -1, 0, 0, 0);
+}
+
+static void make_a_ring(void)
+{
+        (void)syscall(SYS_io_uring_setup, 1, 0);
+}
+
+static void make_a_memfd(void)
+{
+        (void)syscall(SYS_memfd_create, 0, 0);
+}
+
+static void look_into_another(void)
+{
+        (void)syscall(SYS_process_vm_readv, getppid(), 0, 0, 0, 0, 0);
+}
+
+static void grab_a_process(void)
+{
+        (void)syscall(SYS_pidfd_open, getppid(), 0);
+}
+
+static void make_executable(void)
+{
+        (void)mmap(NULL, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+TEST(words, "each call ends a process without its word, and not with it", "[live][sandbox]")
+{
+        static const struct {
+                void (*call)(void);
+                const char *word;
+        } cases[] = { { live, "compute" }, { read_a_file, "rpath" }, { write_a_file, "wpath" },
+                { remove_a_file, "cpath" }, { change_a_mode, "fattr" }, { signal_another, "proc" },
+                { start_a_child, "proc" }, { run_a_program, "exec" },
+                { make_executable, "exec" }, { trace, NULL }, { make_a_ring, NULL },
+                { make_a_memfd, NULL }, { look_into_another, NULL }, { grab_a_process, NULL } };
+        static const char *const words[] = { "compute", "stdio", "rpath", "wpath", "cpath", "fattr",
+                "proc", "exec", "rwcpath fattr inet unix thread proc exec" };
+
+        TEST_DEADLINE(60);
+        for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+                for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                        bool all = w == sizeof words / sizeof *words - 1;
+                        bool allowed = cases[i].call == live ||
+                                       (cases[i].word &&
+                                               (all || strcmp(words[w], cases[i].word) == 0));
+
+                        INFO("call %zu", i);
+                        CHECK_INT(ends(words[w], cases[i].call), ==, allowed ? 0 : VIOLATED);
+                }
+        }
+}
+
+static volatile sig_atomic_t seen;
+
+static void on_sigsys(int signal, siginfo_t *info, void *context)
+{
+        (void)signal, (void)context;
+        seen = info->si_syscall;
+}
+
+static void handled(void *arg)
+{
+        struct sigaction action = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO };
+
+        (void)arg;
+        REQUIRE(sigaction(SIGSYS, &action, NULL) == 0);
+        enter("stdio", CREW_BEST_EFFORT);
+        read_a_file();
+        CHECK_INT(seen, ==, SYS_openat);
+}
+
+TEST(host_handler, "a handler that the host had before sees the call", "[live][sandbox]")
+{
+        CHECK_INT(peer_join(peer_start(handled, NULL)), ==, 0);
+}
+
+static void twice(void *arg)
+{
+        (void)arg;
+        enter("rpath inet", CREW_BEST_EFFORT);
+        read_a_file();
+        enter("exec rpath", CREW_BEST_EFFORT);
+        CHECK(!"survived: the first sandbox refuses seccomp()");
+}
+
+static void narrower(void *arg)
+{
+        (void)arg;
+        enter("rpath exec", CREW_BEST_EFFORT);
+        enter("stdio", CREW_BEST_EFFORT);
+        live();
+        read_a_file();
+        CHECK(!"survived");
+}
+
+TEST(nested, "a second sandbox only takes away", "[live][sandbox]")
+{
+        CHECK_INT(peer_join(peer_start(twice, NULL)), ==, VIOLATED);
+        CHECK_INT(peer_join(peer_start(narrower, NULL)), ==, VIOLATED);
+}
+
+static void paths(void *arg)
+{
+        (void)arg;
+        enter("rpath:/etc:/proc/self/status", CREW_REQUIRE);
+        CHECK(open("/etc/passwd", O_RDONLY) >= 0);
+        CHECK(open("/proc/self/status", O_RDONLY) >= 0);
+        CHECK_INT(open("/bin/sh", O_RDONLY), ==, -1);
+        CHECK_INT(errno, ==, EACCES);
+        CHECK_INT(open("/", O_RDONLY | O_DIRECTORY), ==, -1);
+        CHECK_INT(errno, ==, EACCES);
+}
+
+TEST(landlocked, "paths limit a process that entered", "[live][sandbox]")
+{
+        if (!landlock())
+                SKIP("no Landlock here");
+        CHECK_INT(peer_join(peer_start(paths, NULL)), ==, 0);
+}
+
+static atomic_int stage;
+
+static void *other(void *call)
+{
+        while (atomic_load(&stage) != 1)
+                peer_pause(PEER_MS(1));
+        ((void (*)(void))call)();
+        atomic_store(&stage, 2);
+        return NULL;
+}
+
+static void with_thread(void *call)
+{
+        crew_auto(sandbox) s = NULL;
+        pthread_t thread;
+
+        atomic_store(&stage, 0);
+        REQUIRE(pthread_create(&thread, NULL, other, call) == 0);
+        REQUIRE_OK(crew_sandbox_new(&s, "stdio rpath:/etc", CREW_BEST_EFFORT));
+        if (landlock()) {
+                CHECK_INT(crew_sandbox_enter(s), ==, -EOPNOTSUPP);
+                CHECK(strstr(crew_error_detail(), "other threads") != NULL);
+        }
+        enter("stdio", CREW_BEST_EFFORT);
+        atomic_store(&stage, 1);
+        while (atomic_load(&stage) != 2)
+                peer_pause(PEER_MS(1));
+        REQUIRE(pthread_join(thread, NULL) == 0);
+}
+
+TEST(threads, "all threads of a process enter, and Landlock's limit is said", "[live][sandbox]")
+{
+        CHECK_INT(peer_join(peer_start(with_thread, (void *)live)), ==, 0);
+        CHECK_INT(peer_join(peer_start(with_thread, (void *)read_a_file)), ==, VIOLATED);
+}
+
+static void after_none(void *arg)
+{
+        (void)arg;
+        enter("none", CREW_REQUIRE);
+        trace();
+        CHECK(open("/etc/passwd", O_RDONLY) >= 0);
+}
+
+TEST(no_sandbox, "none changes nothing", "[live][sandbox]")
+{
+        CHECK_INT(peer_join(peer_start(after_none, NULL)), ==, 0);
+        CHECK_INT(crew_sandbox_enter(NULL), ==, -EINVAL);
+}
+
+static void goes_on(void *arg)
+{
+        char text[8];
+
+        enter("stdio", CREW_BEST_EFFORT);
+        CHECK_INT(crew_queue_get(arg, text, sizeof text, CREW_MS(30)), ==, -ETIMEDOUT);
+        CHECK_INT(crew_queue_put(arg, "hi", 3, CREW_S(1)), ==, 0);
+        CHECK_INT(socket(AF_INET, SOCK_STREAM, 0), ==, -1);
+        CHECK_INT(errno, ==, EACCES);
+}
+
+TEST(queue_inside, "a queue that was there before goes on working", "[live][sandbox]")
+{
+        crew_auto(queue) q = NULL;
+        char text[8];
+
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        CHECK_INT(peer_join(peer_start(goes_on, q)), ==, 0);
+        CHECK_INT(crew_queue_get(q, text, sizeof text, CREW_S(1)), ==, 3);
+}
