@@ -46,7 +46,7 @@ static int fill(crew__plan *p, const crew_sandbox *s, const struct crew__plan_op
                 p->scope.words = crew__words_closed(s->words | crew__words_of_host());
         if (refusal == CREW__REFUSE_TRAP)
                 p->scope.words |= CREW__HANDLED;
-        r = crew__ruleset_new(&p->ruleset, s);
+        r = crew__ruleset_new(&p->ruleset, s, true);
         if (r < 0)
                 return r;
         if (p->ruleset.abi && p->ruleset.abi < 3 && s->limited & CREW_PATH_WRITE)

@@ -212,7 +212,7 @@ static void choose_trial(crew__ruleset *r, unsigned open_trials)
         }
 }
 
-static int fill(crew__ruleset *r, const crew_sandbox *s)
+static int fill(crew__ruleset *r, const crew_sandbox *s, bool test)
 {
         unsigned open_trials = (1U << TRIALS) - 1;
         uint64_t everywhere = access_everywhere(s);
@@ -233,11 +233,12 @@ static int fill(crew__ruleset *r, const crew_sandbox *s)
                         return error;
                 strike(&open_trials, &st, access);
         }
-        choose_trial(r, open_trials);
+        if (test)
+                choose_trial(r, open_trials);
         return 0;
 }
 
-int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s)
+int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s, bool test)
 {
         crew__ruleset made = { .fd = -1 };
         int error;
@@ -261,7 +262,7 @@ int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s)
         made.fd = create(s, made.abi);
         if (made.fd < 0)
                 return made.fd;
-        error = fill(&made, s);
+        error = fill(&made, s, test);
         if (error < 0) {
                 crew__ruleset_free(&made);
                 return error;

@@ -25,6 +25,15 @@ enum { VIOLATED = PEER_KILLED + SIGSYS };
 
 static const char *words_to_enter;
 
+extern void asan_is_here(void) __asm__("__asan_init") __attribute__((weak));
+extern void tsan_is_here(void) __asm__("__tsan_init") __attribute__((weak));
+extern void ubsan_is_here(void) __asm__("__ubsan_handle_add_overflow") __attribute__((weak));
+
+static bool sanitized(void)
+{
+        return asan_is_here || tsan_is_here || ubsan_is_here;
+}
+
 static void enter(const char *words, int mode)
 {
         crew_auto(sandbox) s = NULL;
@@ -157,6 +166,9 @@ TEST(words, "each call ends a process without its word, and not with it", "[live
                                        (cases[i].word &&
                                                (all || strcmp(words[w], cases[i].word) == 0));
 
+                        /* In a build with a sanitizer reading files is allowed. */
+                        if (sanitized() && cases[i].call == read_a_file)
+                                continue;
                         INFO("call %zu", i);
                         CHECK_INT(ends(words[w], cases[i].call), ==, allowed ? 0 : VIOLATED);
                 }
@@ -178,7 +190,7 @@ static void handled(void *arg)
         (void)arg;
         REQUIRE(sigaction(SIGSYS, &action, NULL) == 0);
         enter("stdio", CREW_BEST_EFFORT);
-        read_a_file();
+        write_a_file();
         CHECK_INT(seen, ==, SYS_openat);
 }
 
@@ -187,29 +199,56 @@ TEST(host_handler, "a handler that the host had before sees the call", "[live][s
         CHECK_INT(peer_join(peer_start(handled, NULL)), ==, 0);
 }
 
-static void twice(void *arg)
+static int enter_again(const char *words)
 {
-        (void)arg;
-        enter("rpath inet", CREW_BEST_EFFORT);
-        read_a_file();
-        enter("exec rpath", CREW_BEST_EFFORT);
-        CHECK(!"survived: the first sandbox refuses seccomp()");
+        crew_auto(sandbox) s = NULL;
+
+        REQUIRE_OK(crew_sandbox_new(&s, words, CREW_BEST_EFFORT));
+        return crew_sandbox_enter(s);
 }
 
 static void narrower(void *arg)
 {
         (void)arg;
-        enter("rpath exec", CREW_BEST_EFFORT);
-        enter("stdio", CREW_BEST_EFFORT);
-        live();
+        enter("rpath wpath fattr", CREW_BEST_EFFORT);
         read_a_file();
+        write_a_file();
+        change_a_mode();
+        CHECK_INT(enter_again("rpath exec"), ==, -EPERM);
+        CHECK(strstr(crew_error_detail(), "exec") != NULL);
+        CHECK_INT(enter_again("rpath wpath"), ==, 0);
+        read_a_file();
+        write_a_file();
+        CHECK_INT(enter_again("fattr"), ==, -EPERM);
+        CHECK_INT(enter_again("stdio"), ==, 0);
+        live();
+        CHECK_INT(enter_again("stdio"), ==, 0);
+        live();
+        write_a_file();
         CHECK(!"survived");
 }
 
-TEST(nested, "a second sandbox only takes away", "[live][sandbox]")
+static void narrower_paths(void *arg)
 {
-        CHECK_INT(peer_join(peer_start(twice, NULL)), ==, VIOLATED);
+        (void)arg;
+        enter("rpath", CREW_BEST_EFFORT);
+        CHECK(open("/bin/sh", O_RDONLY) >= 0);
+        CHECK_INT(enter_again("rpath:/etc"), ==, 0);
+        CHECK(open("/etc/passwd", O_RDONLY) >= 0);
+        CHECK_INT(open("/bin/sh", O_RDONLY), ==, -1);
+        CHECK_INT(errno, ==, EACCES);
+        CHECK_INT(enter_again("rpath:/bin:/etc"), ==, 0);
+        CHECK_INT(open("/bin/sh", O_RDONLY), ==, -1);
+        CHECK_INT(enter_again("compute"), ==, 0);
+        CHECK_INT(enter_again("compute"), ==, -EOPNOTSUPP);
+        live();
+}
+
+TEST(narrowing, "a sandbox only ever gets narrower", "[live][sandbox]")
+{
         CHECK_INT(peer_join(peer_start(narrower, NULL)), ==, VIOLATED);
+        if (landlock())
+                CHECK_INT(peer_join(peer_start(narrower_paths, NULL)), ==, 0);
 }
 
 static void paths(void *arg)
@@ -264,7 +303,7 @@ static void with_thread(void *call)
 TEST(threads, "all threads of a process enter, and Landlock's limit is said", "[live][sandbox]")
 {
         CHECK_INT(peer_join(peer_start(with_thread, (void *)live)), ==, 0);
-        CHECK_INT(peer_join(peer_start(with_thread, (void *)read_a_file)), ==, VIOLATED);
+        CHECK_INT(peer_join(peer_start(with_thread, (void *)write_a_file)), ==, VIOLATED);
 }
 
 static void after_none(void *arg)

@@ -42,6 +42,8 @@ TEST(report_open, "a file opened under stdio ends the child, and the report says
 {
         struct confined c = { .words = "stdio", .body = open_a_file };
 
+        if (crew__words_of_host())
+                return; /* a sanitizer may read files, and so may everybody in its build */
         confine(&c);
         CHECK_INT(c.code, ==, CONFINED_DIED);
         CHECK_STR(c.violation.name, "openat");

@@ -309,6 +309,8 @@ static void talk(void *arg)
         CHECK_INT(recvmsg(control[1], &message, MSG_CMSG_CLOEXEC), ==, 2);
         CHECK(CMSG_FIRSTHDR(&message) != NULL);
         CHECK_INT(write(control[1], "ok", 2), ==, 2);
+        if (crew__words_of_host())
+                return; /* a sanitizer writes its findings */
         (void)!write(2, "", 0);
         CHECK(!"survived");
 }
@@ -332,9 +334,11 @@ TEST(granted_descriptors, "compute reads, writes and is given descriptors only w
         REQUIRE(sendmsg(control[0], &message, 0) == 2);
         c.control = control[1];
         confine(&c);
-        CHECK_INT(c.code, ==, CONFINED_DIED);
-        CHECK_STR(c.violation.name, "write");
-        CHECK_INT(c.violation.words, ==, CREW__STDIO);
+        if (!crew__words_of_host()) {
+                CHECK_INT(c.code, ==, CONFINED_DIED);
+                CHECK_STR(c.violation.name, "write");
+                CHECK_INT(c.violation.words, ==, CREW__STDIO);
+        }
         CHECK_INT(recv(control[0], answer, sizeof answer, MSG_DONTWAIT), ==, 2);
         close(event);
         close(control[0]);
