@@ -24,7 +24,7 @@
 #include <wchar.h>
 
 #if defined(__GLIBC__)
-#        include <sys/single_threaded.h>
+#include <sys/single_threaded.h>
 
 /* Beyond it arenas are shared; glibc would read the number of processors from a file to know. */
 static void settle_arenas(void)
@@ -139,8 +139,8 @@ static int load(const crew__filter *f)
                         "cannot be put under one",
                         r);
         if (r < 0)
-                return crew__fail(-r, "sandbox: %s: %s", crew__step_name(CREW__STEP_FILTER),
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: %s: %s", crew__step_name(CREW__STEP_FILTER), strerror(-r));
         return 0;
 }
 
@@ -151,12 +151,12 @@ static int enforce(const crew_sandbox *s, const crew__filter *f, crew__ruleset *
         if (r < 0)
                 return r;
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                return crew__fail(errno, "sandbox: %s: %m",
-                        crew__step_name(CREW__STEP_NO_NEW_PRIVS));
+                return crew__fail(
+                        errno, "sandbox: %s: %m", crew__step_name(CREW__STEP_NO_NEW_PRIVS));
         r = crew__ruleset_restrict(ruleset);
         if (r < 0)
-                return crew__fail(-r, "sandbox: %s: %s", crew__step_name(CREW__STEP_LANDLOCK),
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: %s: %s", crew__step_name(CREW__STEP_LANDLOCK), strerror(-r));
         r = crew__ruleset_test(ruleset);
         if (r < 0)
                 return crew__fail(-r,

@@ -106,8 +106,8 @@ static int export(int fd, const struct crew__scope *scope, enum crew__refusal re
                 return r;
         r = seccomp_export_bpf(context, fd);
         if (r < 0)
-                return crew__fail(-r, "sandbox: libseccomp cannot write the filter: %s",
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: libseccomp cannot write the filter: %s", strerror(-r));
         return 0;
 }
 
@@ -186,7 +186,8 @@ static int check(const crew__filter *f)
                 for (const char *const *name = crew__closed_calls; *name; name++) {
                         int nr = seccomp_syscall_resolve_name(*name);
 
-                        if (nr >= 0 && lets_through(f, crew__native_arch(), (unsigned)nr, arguments[a]))
+                        if (nr >= 0 &&
+                                lets_through(f, crew__native_arch(), (unsigned)nr, arguments[a]))
                                 return crew__fail(ENOTRECOVERABLE,
                                         "sandbox: the filter would allow %s; is libseccomp sound?",
                                         *name);
@@ -207,8 +208,8 @@ static int check(const crew__filter *f)
 }
 
 /*
- * libseccomp 2.5 writes to descriptors only. A pipe: a process that is in a sandbox already can make
- * no memfd, and RLIMIT_FSIZE does not count. It must hold the whole program, as nobody reads
+ * libseccomp 2.5 writes to descriptors only. A pipe: a process that is in a sandbox already can
+ * make no memfd, and RLIMIT_FSIZE does not count. It must hold the whole program, as nobody reads
  * meanwhile; one that was cut would not pass the check.
  */
 static int open_pipe(int *in, int *out)
