@@ -89,7 +89,8 @@ static int start(struct run *run)
                 task.from = 1;
                 task.to = 0;
         }
-        r = crew_process_launch(p, sum_part, &task, CREW_OPT(process, .arg_size = sizeof task));
+        r = crew_process_launch(p, sum_part, &task,
+                CREW_OPT(process, .flags = CREW_PROCESS_DAEMON, .arg_size = sizeof task));
         if (r >= 0)
                 r = crew_waiter_join(run->waiter, *p, (uint64_t)run->started);
         if (r < 0)
@@ -104,7 +105,8 @@ static int take_parts(struct run *run)
         int r;
 
         while ((r = CREW_GET(run->sums, &part, CREW_NOW)) == 0) {
-                run->sum += part.sum;
+                /* Parts may go past 64 bits on the way to a sum that does not. */
+                run->sum = (int64_t)((uint64_t)run->sum + (uint64_t)part.sum);
                 run->summed[part.number] = true;
                 run->parts++;
         }

@@ -51,15 +51,28 @@ static void run_resets(void)
         }
 }
 
-/* The fallback: one getpid() a call. */
+/*
+ * The fallback: one getpid() a call. `counted_for` becomes this process's pid only after `counted` is
+ * its generation; -1 means that another thread is at it. A fork in that moment leaves -1 to a child
+ * without that thread, so waiting for it is bounded.
+ */
 static uint64_t by_pid(void)
 {
         pid_t self = getpid(), seen = atomic_load(&counted_for);
 
-        if (seen != self && atomic_compare_exchange_strong(&counted_for, &seen, self)) {
+        for (int patience = 1000; seen != self; patience--) {
+                if (seen == -1 && patience > 0) {
+                        sched_yield();
+                        seen = atomic_load(&counted_for);
+                        continue;
+                }
+                if (!atomic_compare_exchange_strong(&counted_for, &seen, -1))
+                        continue;
                 if (seen)
                         run_resets();
                 atomic_store(&counted, atomic_fetch_add(&last, 1) + 1);
+                atomic_store(&counted_for, self);
+                break;
         }
         return atomic_load(&counted);
 }
@@ -89,10 +102,13 @@ uint64_t crew__generation_slow(void)
 void crew__on_fork(void (*reset)(void))
 {
         for (size_t i = 0; i < MAX_RESETS; i++) {
-                void (*free_slot)(void) = NULL;
+                void (*there)(void) = atomic_load_explicit(&resets[i], memory_order_acquire);
 
-                if (atomic_compare_exchange_strong(&resets[i], &free_slot, reset) ||
-                        free_slot == reset)
+                /* Looks first: a write, even in vain, would copy the page again after each fork. */
+                if (there == reset)
+                        return;
+                if (!there && (atomic_compare_exchange_strong(&resets[i], &there, reset) ||
+                                      there == reset))
                         return;
         }
         __builtin_trap();

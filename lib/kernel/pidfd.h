@@ -16,11 +16,11 @@
 
 /* How a process ended. */
 typedef struct crew__ending {
-        bool known;          /* code, signal and core mean something */
-        bool counted;        /* usage does */
-        bool core;           /* it left a core dump */
-        int code;            /* exit status 0..255, 0 for a signal */
-        int signal;          /* or 0 */
+        bool known;   /* code, signal and core mean something */
+        bool counted; /* usage does */
+        bool core;    /* it left a core dump */
+        int code;     /* exit status 0..255, 0 for a signal */
+        int signal;   /* or 0 */
         struct rusage usage;
 } crew__ending;
 

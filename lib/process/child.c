@@ -28,6 +28,10 @@ static struct {
  */
 static void flush_streams(void)
 {
+        if (crew__single_threaded()) {
+                (void)fflush(NULL);
+                return;
+        }
         if (ftrylockfile(stdin) == 0) {
                 (void)fflush(NULL);
                 funlockfile(stdin);
@@ -45,20 +49,16 @@ static void flush_streams(void)
 
 /*
  * The first handler registered in the child, so the last that runs: handlers inherited from the
- * parent come after it, that is, never. Also inherited by what the child forks itself, where it
- * must neither end this child's children nor speak for it.
+ * parent come after it, that is, never. What the child forks itself inherits it too: there the hook
+ * finds that process's own children, and the page is not its to write.
  */
 static void finish(int status, void *unused)
 {
         (void)unused;
-        if (me.generation == crew__generation()) {
-                crew__hook_run();
-                flush_streams();
-                if (me.page)
-                        crew__page_note_exit(me.page, status & 0xff);
-        } else {
-                flush_streams();
-        }
+        crew__hook_run();
+        flush_streams();
+        if (me.page && me.generation == crew__generation())
+                crew__page_note_exit(me.page, status & 0xff);
         crew__sys_exit(status & 0xff);
 }
 
@@ -95,7 +95,8 @@ static void wait_at_gate(const crew__launch *l, crew__page *page)
         uint32_t verdict;
 
         while ((verdict = atomic_load(&page->gate)) == CREW__GATE_SHUT) {
-                (void)crew__sys_futex_wait(&page->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
+                (void)crew__sys_futex_wait(
+                        &page->gate, CREW__GATE_SHUT, crew_clock() + CREW__SLICE);
                 if (atomic_load(&page->gate) == CREW__GATE_SHUT && parent_is_gone(l))
                         crew__sys_exit(NEVER_RAN);
         }
@@ -120,8 +121,9 @@ void crew__child_main(const crew__launch *l)
         if (l->tied)
                 tie_to_parent(l);
         crew__guardian_forget();
-        /* The first look at the generation resets what was inherited. */
-        me.generation = crew__generation();
+        /* The first look at the generation resets what was inherited. It is known to be missing,
+         * and reading the wiped page before writing it would be two page faults. */
+        me.generation = crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
         crew__current_become(p, l->parent);
         drop_stale(l);

@@ -36,7 +36,7 @@ static bool has_word(const char *list, const char *word)
         return false;
 }
 
-/* Lines are "ID PARENT DEV INSIDE MOUNT OPTIONS ... - TYPE SOURCE SUPEROPTIONS"; blanks are \040. */
+/* A line is "ID PARENT DEV INSIDE MOUNT OPTIONS ... - TYPE SOURCE SUPEROPTIONS". */
 static void find_mounts(const char *root, struct hierarchy *v2, struct hierarchy *v1)
 {
         FILE *f = open_below(root, "/proc/self/mountinfo");

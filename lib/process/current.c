@@ -7,7 +7,6 @@
 #include "process/process.h"
 #include "process/registry.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -24,7 +23,7 @@ void crew__current_reset(void)
         /* `self` stays as it is: crew__current_become makes the parent of it. Its pidfd is not
          * closed here: a host that closed everything after its own fork may have reused the
          * number. */
-        (void)pthread_mutex_init(&lock, NULL);
+        lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         atomic_store(&made, 0);
         atomic_store(&known_for, 0);
 }
@@ -37,14 +36,14 @@ static void describe(crew_process *p, enum crew__process_role role, pid_t pid, i
         p->pidfd = pidfd;
         p->page = NULL;
         p->ending = (crew__ending){ .known = false };
-        (void)pthread_mutex_init(&p->lock, NULL);
+        p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         atomic_store(&p->state, CREW__STARTED);
 }
 
 /* A main program, or a child that the host forked itself, which is one of its own. */
 static void become_main(void)
 {
-        describe(&self, CREW__SELF, getpid(), -1);
+        describe(&self, CREW__SELF, crew__sys_getpid(), -1);
         self.name = main_name;
         self.identity = main_identity;
         self.flags = 0;
@@ -52,8 +51,8 @@ static void become_main(void)
 
 void crew__current_become(crew_process *p, pid_t parent_pid)
 {
-        /* The child's copy of its handle is never freed: the names live there. */
-        (void)crew__process_ref(p);
+        /* The names live in the child's copy of its handle, and that is never freed: it was
+         * registered before the fork, and the reference of the inherited registry stays. */
         parent.name = self.name;
         parent.identity = self.identity;
         parent.flags = self.flags;
@@ -61,7 +60,7 @@ void crew__current_become(crew_process *p, pid_t parent_pid)
         self.name = p->name;
         self.identity = p->identity;
         self.flags = p->flags;
-        describe(&self, CREW__SELF, getpid(), -1);
+        describe(&self, CREW__SELF, crew__sys_getpid(), -1);
         atomic_store(&known_for, self.generation);
 }
 
@@ -103,13 +102,8 @@ int crew__self_pidfd(void)
         return fd;
 }
 
-char *crew__current_next_identity(void)
+unsigned crew__current_next_number(void)
 {
-        const crew_process *current = crew_current_process();
-        unsigned n = atomic_fetch_add(&made, 1) + 1;
-        char *identity;
-
-        if (asprintf(&identity, "%s%s%u", current->identity, *current->identity ? ":" : "", n) < 0)
-                return NULL;
-        return identity;
+        (void)crew_current_process();
+        return atomic_fetch_add(&made, 1) + 1;
 }

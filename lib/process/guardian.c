@@ -100,10 +100,15 @@ int crew__guardian_add(crew_process *p)
         return r;
 }
 
+bool crew__guardian_runs(void)
+{
+        return server.pidfd >= 0;
+}
+
 void crew__guardian_end(void)
 {
-        int64_t until = crew_clock() + PATIENCE;
         struct timespec nap = crew__timespec(CREW_MS(1));
+        int64_t until = crew_clock() + PATIENCE;
 
         while (pthread_mutex_trylock(&lock) != 0) {
                 if (crew_clock() >= until)
@@ -116,13 +121,16 @@ void crew__guardian_end(void)
 
 void crew__guardian_forget(void)
 {
-        (void)crew__close(server.socket);
-        (void)crew__close(server.pidfd);
-        server = CREW__NO_SERVER;
+        if (server.socket >= 0 || server.pidfd >= 0) {
+                (void)crew__close(server.socket);
+                (void)crew__close(server.pidfd);
+                server = CREW__NO_SERVER;
+        }
 }
 
 void crew__guardian_reset(void)
 {
-        (void)pthread_mutex_init(&lock, NULL);
-        server = CREW__NO_SERVER;
+        lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        if (server.pidfd >= 0)
+                server = CREW__NO_SERVER;
 }

@@ -17,12 +17,15 @@
  */
 int crew__guardian_add(crew_process *p);
 
-/* At exit, when the daemons have been dealt with: sends it home and collects it, bounded in time. */
+/* At exit, when the daemons have been dealt with: sends it home and collects it. Bounded. */
 void crew__guardian_end(void);
 
 /* In a new child, before any code of the host has run: closes what belongs to the parent's. */
 void crew__guardian_forget(void);
 
 void crew__guardian_reset(void);
+
+/* Was one made, and not ended? Takes no lock. */
+bool crew__guardian_runs(void);
 
 #endif

@@ -72,7 +72,8 @@ static void join_others(void)
 void crew__hook_run(void)
 {
         (void)crew__generation();
-        if (!is_enabled())
+        /* Most children have none of their own, and a page that is not touched is not copied. */
+        if ((crew__registry_empty() && !crew__guardian_runs()) || !is_enabled())
                 return;
         end_daemons(SIGTERM);
         end_daemons(SIGKILL);

@@ -103,7 +103,7 @@ int crew__process_await(crew_process *p, int64_t deadline)
         }
 }
 
-static int enter_joinable(crew_process *p)
+int crew__process_enter_joinable(crew_process *p)
 {
         int r = crew__process_enter(p);
 
@@ -118,7 +118,7 @@ static int enter_joinable(crew_process *p)
 
 int crew_process_join(crew_process *p, int64_t timeout)
 {
-        int r = enter_joinable(p);
+        int r = crew__process_enter_joinable(p);
 
         return r < 0 ? r : crew__process_await(p, crew__deadline(timeout));
 }
@@ -131,7 +131,7 @@ int crew_join_all(crew_process *const ps[], size_t n, int64_t timeout)
         if (n && !ps)
                 return crew__fail(EINVAL, "join_all: %zu processes but no array", n);
         for (size_t i = 0; i < n; i++) {
-                r = enter_joinable(ps[i]);
+                r = crew__process_enter_joinable(ps[i]);
                 if (r == 0)
                         r = crew__process_await(ps[i], deadline);
                 if (r < 0 && first == 0) {

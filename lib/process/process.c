@@ -24,8 +24,7 @@ static int check(crew_target_fn *target, const void *arg, const crew_process_opt
         if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
                 return crew__fail(EINVAL, "process: unknown start method %d", o->method);
         if (o->arg_size && !arg)
-                return crew__fail(
-                        EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
+                return crew__fail(EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
         return 0;
 }
 
@@ -35,39 +34,63 @@ static void destroy(crew_process *p)
          * it has nothing to give back. */
         (void)crew__close(p->pidfd);
         (void)crew__segment_unref(p->page);
-        free(p->copy);
-        free(p->name);
-        free(p->identity);
         free(p);
 }
 
-static int fill(crew_process *p, crew_target_fn *target, void *arg, const crew_process_options *o)
+static const char default_prefix[] = "Process-";
+
+/* Enough for a number and its colon. */
+enum { MAX_DIGITS = 12 };
+
+/* The identity of the next process made here, "2" or "1:2", without help from printf, which would
+ * touch more pages of stack than a start needs. */
+static void append_identity(char *text, const char *above)
 {
-        p->target = target;
-        p->arg = arg;
-        p->flags = o->flags;
-        if (!(o->flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
-                p->flags |= CREW_PROCESS_DAEMON;
-        p->identity = crew__current_next_identity();
-        if (!p->identity)
-                return -ENOMEM;
-        if (o->name)
-                p->name = strdup(o->name);
-        else if (asprintf(&p->name, "Process-%s", p->identity) < 0)
-                p->name = NULL;
-        if (!p->name)
-                return -ENOMEM;
-        if (o->arg_size) {
-                p->copy = malloc(o->arg_size);
-                if (!p->copy)
-                        return -ENOMEM;
-                p->arg = memcpy(p->copy, arg, o->arg_size);
-        }
-        return 0;
+        char digits[MAX_DIGITS];
+        size_t n = strlen(above), i = sizeof digits;
+        unsigned number = crew__current_next_number();
+
+        (void)memcpy(text, above, n);
+        if (n)
+                text[n++] = ':';
+        do
+                digits[--i] = (char)('0' + number % 10);
+        while (number /= 10);
+        (void)memcpy(text + n, digits + i, sizeof digits - i);
+        n += sizeof digits - i;
+        text[n] = '\0';
 }
 
-int crew_process_new(
-        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+/*
+ * Handle, copied argument and names in one block: each start copies the pages of the heap that the
+ * parent goes on writing to.
+ */
+static crew_process *allocate(const void *arg, const crew_process_options *o)
+{
+        const char *above = crew_current_process()->identity;
+        size_t copied = (o->arg_size + 15) & ~(size_t)15;
+        size_t name = o->name ? strlen(o->name) + 1 : sizeof default_prefix - 1;
+        crew_process *p;
+        char *text;
+
+        if (copied < o->arg_size)
+                return NULL;
+        p = malloc(sizeof *p + copied + name + strlen(above) + MAX_DIGITS);
+        if (!p)
+                return NULL;
+        *p = (crew_process){ .flags = o->flags, .pidfd = -1 };
+        if (o->arg_size)
+                p->arg = memcpy((char *)p + sizeof *p, arg, o->arg_size);
+        text = (char *)p + sizeof *p + copied;
+        (void)memcpy(text, o->name ? o->name : default_prefix, name);
+        p->name = text;
+        p->identity = text + name;
+        append_identity(text + name, above);
+        return p;
+}
+
+int crew_process_new(crew_process **process, crew_target_fn *target, void *arg,
+        const crew_process_options *options)
 {
         crew_process_options o;
         crew_process *p;
@@ -79,24 +102,23 @@ int crew_process_new(
         r = check(target, arg, &o);
         if (r < 0)
                 return r;
-        p = calloc(1, sizeof *p);
+        p = allocate(arg, &o);
         if (!p)
-                return crew__fail(ENOMEM, "process: no memory for its handle");
+                return crew__fail(ENOMEM, "process: no memory for its handle, name or argument");
         atomic_init(&p->references, 1);
         p->generation = crew__generation();
-        p->pidfd = -1;
-        (void)pthread_mutex_init(&p->lock, NULL);
-        r = fill(p, target, arg, &o);
-        if (r < 0) {
-                destroy(p);
-                return crew__fail(ENOMEM, "process: no memory for its name or argument");
-        }
+        p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        p->target = target;
+        if (!o.arg_size)
+                p->arg = arg;
+        if (!(o.flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
+                p->flags |= CREW_PROCESS_DAEMON;
         *process = p;
         return 0;
 }
 
-int crew_process_launch(
-        crew_process **process, crew_target_fn *target, void *arg, const crew_process_options *options)
+int crew_process_launch(crew_process **process, crew_target_fn *target, void *arg,
+        const crew_process_options *options)
 {
         crew_process *p;
         int r;

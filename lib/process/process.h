@@ -16,6 +16,9 @@
 
 #include <crew/process.h>
 #include <pthread.h>
+#ifdef __GLIBC__
+#include <sys/single_threaded.h>
+#endif
 
 enum crew__process_role {
         CREW__CHILD,  /* of this process, made by crew_process_new */
@@ -37,7 +40,7 @@ enum crew__process_state {
         CREW__ENDED,
 };
 
-struct crew_process {
+struct __attribute__((aligned(16))) crew_process {
         _Atomic unsigned references;
         uint64_t generation; /* of the process that may use it */
         enum crew__process_role role;
@@ -49,22 +52,24 @@ struct crew_process {
         crew__ending ending;
 
         crew_target_fn *target;
-        void *arg;
-        void *copy;     /* of the argument, or NULL */
-        char *name;
-        char *identity; /* "1", its children "1:1": default names are made of it */
-        uint64_t flags; /* CREW_PROCESS_... */
+        void *arg;            /* the caller's, or a copy in this block */
+        const char *name;     /* both in one block behind the handle */
+        const char *identity; /* "1", its children "1:1": default names are made of it */
+        uint64_t flags;       /* CREW_PROCESS_... */
 
         /* Under the registry's lock. */
         crew_process *next, *previous;
         bool registered;
-        bool orphan;  /* its handle was freed */
+        bool orphan; /* its handle was freed */
 
         bool guarded; /* the guardian holds its pidfd; under the guardian's lock */
 };
 
 /* First thing in every call: -EINVAL for no handle, -ECHILD for one of another process. */
 int crew__process_enter(const crew_process *p);
+
+/* The checks of a join: enter, and -ECHILD for oneself, -ESRCH before the start. */
+int crew__process_enter_joinable(crew_process *p);
 
 /* A reference keeps handle and pidfd; every process that is registered has one. */
 crew_process *crew__process_ref(crew_process *p);
@@ -91,10 +96,20 @@ int crew__self_pidfd(void);
 /* In a new child: it is `p` from now on, and what was current is its parent. */
 void crew__current_become(crew_process *p, pid_t parent);
 
-/* "2" or "1:2" for the next process made here; NULL: no memory. To be freed. */
-char *crew__current_next_identity(void);
+/* The number of the next process made here: 1, 2, ... */
+unsigned crew__current_next_number(void);
 
 void crew__current_reset(void);
+
+/* Does the C library say that no other thread was ever made here? */
+static inline bool crew__single_threaded(void)
+{
+#ifdef __GLIBC__
+        return __libc_single_threaded;
+#else
+        return false;
+#endif
+}
 
 /* start.c and child.c: what the parent prepares for its child; lives on its stack. */
 struct robust_list_head;
@@ -102,10 +117,10 @@ struct robust_list_head;
 typedef struct crew__launch {
         crew_process *p;
         pid_t parent;
-        int parent_fd; /* pidfd of the parent */
-        uint64_t mask; /* signals blocked in the caller */
-        bool raw;      /* clone3: thread id and robust list are to be repaired */
-        bool tied;     /* PDEATHSIG */
+        int parent_fd;             /* pidfd of the parent */
+        uint64_t mask;             /* signals blocked in the caller */
+        bool raw;                  /* clone3: thread id and robust list are to be repaired */
+        bool tied;                 /* PDEATHSIG */
         bool stale_out, stale_err; /* streams that another thread was using */
         struct robust_list_head *robust;
 } crew__launch;

@@ -13,6 +13,7 @@ enum { SWEEP = 4 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static crew_process *first, *last;
+static _Atomic size_t listed; /* how many, for a look without the lock */
 
 /* What a forked child inherited; kept reachable, for leak checkers. */
 static crew_process *inherited;
@@ -20,9 +21,10 @@ static crew_process *inherited;
 /* In a forked child. The list may be torn, the lock held by a thread that does not exist here. */
 static void reset(void)
 {
-        (void)pthread_mutex_init(&lock, NULL);
+        lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         inherited = first;
         first = last = NULL;
+        atomic_store(&listed, 0);
         crew__guardian_reset();
         crew__current_reset();
         crew__hook_reset();
@@ -55,6 +57,7 @@ static void append(crew_process *p)
                 first = p;
         last = p;
         p->registered = true;
+        (void)atomic_fetch_add(&listed, 1);
 }
 
 static void unlink_process(crew_process *p)
@@ -69,6 +72,7 @@ static void unlink_process(crew_process *p)
                 last = p->previous;
         p->next = p->previous = NULL;
         p->registered = false;
+        (void)atomic_fetch_sub(&listed, 1);
 }
 
 /* Takes a dead one out and puts it on a list of those to be released outside the lock. */
@@ -152,6 +156,11 @@ int crew__registry_each(int (*visit)(crew_process *p, void *data), void *data)
         leave();
         release(dead);
         return r;
+}
+
+bool crew__registry_empty(void)
+{
+        return atomic_load(&listed) == 0;
 }
 
 static bool enter_bounded(void)

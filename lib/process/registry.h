@@ -43,4 +43,7 @@ void crew__hook_run(void);
 
 void crew__hook_reset(void);
 
+/* Is nobody registered? Takes no lock. */
+bool crew__registry_empty(void);
+
 #endif

@@ -61,8 +61,8 @@ static void close_listed(int keep, int keep_too)
         char bytes[2048] __attribute__((aligned(8)));
         long dir, n;
 
-        dir = crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY, 0,
-                0, 0);
+        dir = crew__syscall(
+                SYS_openat, AT_FDCWD, (long)"/proc/self/fd", O_RDONLY | O_DIRECTORY, 0, 0, 0);
         if (dir < 0) {
                 for (int fd = 0; fd < 65536; fd++) {
                         if (fd != keep && fd != keep_too)
@@ -101,6 +101,52 @@ static void close_others(int keep, int keep_too)
                 close_listed(keep, keep_too);
 }
 
+/* One line of /proc/self/maps: "7f0000000000-7f0000021000 rw-s 00000000 ...". */
+static void drop_if_shared(const char *line)
+{
+        unsigned long part[2] = { 0, 0 };
+        int which = 0;
+
+        for (; *line && *line != ' '; line++) {
+                if (*line == '-')
+                        which = 1;
+                else
+                        part[which] =
+                                part[which] << 4 |
+                                (unsigned long)(*line <= '9' ? *line - '0' : *line - 'a' + 10);
+        }
+        if (strnlen(line, 5) == 5 && line[4] == 's')
+                (void)crew__syscall(
+                        SYS_munmap, (long)part[0], (long)(part[1] - part[0]), 0, 0, 0, 0);
+}
+
+/* Shared memory that the application gives up must go: it would live on in this copy of it. */
+static void drop_shared(void)
+{
+        char text[4096];
+        size_t held = 0;
+        long fd, n;
+
+        fd = crew__syscall(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY, 0, 0, 0);
+        if (fd < 0)
+                return;
+        while ((n = crew__syscall(SYS_read, fd, (long)(text + held), (long)(sizeof text - held), 0,
+                        0, 0)) > 0) {
+                char *line = text, *end = text + held + n, *stop;
+
+                for (; (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1) {
+                        *stop = '\0';
+                        drop_if_shared(line);
+                }
+                held = (size_t)(end - line);
+                memmove(text, line, held);
+                /* A path may be that long; what counts stands at its front, which was seen. */
+                if (held == sizeof text)
+                        held = 128;
+        }
+        (void)crew__sys_close((int)fd);
+}
+
 static void settle(crew__serving *s)
 {
         static const uint64_t all = UINT64_MAX;
@@ -112,6 +158,7 @@ static void settle(crew__serving *s)
         (void)crew__syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
         (void)crew__syscall(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
         close_others(s->socket, s->application);
+        drop_shared();
         if (crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)&limit, 0, 0) == 0) {
                 limit.rlim_cur = limit.rlim_max;
                 (void)crew__syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)&limit, 0, 0, 0);
@@ -122,8 +169,7 @@ static int watch_descriptor(crew__serving *s, int fd, uint64_t what)
 {
         struct epoll_event event = { .events = EPOLLIN, .data.u64 = what };
 
-        return (int)crew__syscall(
-                SYS_epoll_ctl, s->epoll, EPOLL_CTL_ADD, fd, (long)&event, 0, 0);
+        return (int)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_ADD, fd, (long)&event, 0, 0);
 }
 
 static int grow(crew__serving *s)
@@ -132,7 +178,8 @@ static int grow(crew__serving *s)
         long at;
 
         if (s->row)
-                at = crew__syscall(SYS_mremap, (long)s->row, (long)old, (long)size, MREMAP_MAYMOVE, 0, 0);
+                at = crew__syscall(
+                        SYS_mremap, (long)s->row, (long)old, (long)size, MREMAP_MAYMOVE, 0, 0);
         else
                 at = crew__syscall(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -214,8 +261,8 @@ static bool serve_one(crew__serving *s)
 
         if (s->socket < 0)
                 return false;
-        n = crew__syscall(SYS_recvmsg, s->socket, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-                0, 0, 0);
+        n = crew__syscall(
+                SYS_recvmsg, s->socket, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
         if (n == -EAGAIN || n == -EINTR)
                 return false;
         if (n <= 0) {
@@ -242,7 +289,9 @@ static void __attribute__((noreturn)) last_things(crew__serving *s)
 
 void crew__serve(const crew__service *service, int socket, int application)
 {
-        crew__serving serving = { .service = service, .socket = socket, .application = application };
+        crew__serving serving = {
+                .service = service, .socket = socket, .application = application
+        };
         crew__serving *s = &serving;
         struct epoll_event events[64];
 

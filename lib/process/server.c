@@ -60,8 +60,8 @@ int crew__server_start(crew__server *server, const crew__service *service)
 
                 /* End of file: a server that lives goes home. */
                 (void)close(pair[0]);
-                return crew__fail(err, "%s: starting this helper process: %s", service->name,
-                        strerror(err));
+                return crew__fail(
+                        err, "%s: starting this helper process: %s", service->name, strerror(err));
         }
         *server = (crew__server){
                 .pid = pid,
@@ -89,8 +89,8 @@ static int send_request(const crew__server *server, const void *request, size_t 
                 message.msg_control = &control;
                 message.msg_controllen = sizeof control;
         }
-        r = (int)crew__syscall(SYS_sendmsg, server->socket, (long)&message,
-                MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
+        r = (int)crew__syscall(
+                SYS_sendmsg, server->socket, (long)&message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
         return r == -EAGAIN ? -ETIMEDOUT : r == -ECONNRESET ? -EPIPE : r;
 }
 

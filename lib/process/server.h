@@ -6,10 +6,11 @@
  * A server: a small single-threaded process of crew's own beside the application, with one socket
  * to it, that ends with it. What it does is a service; the rest is here.
  *
- * It is a copy of the application (no exec), so its pages pin the application's as they were. From
- * the fork on it uses system calls only: the application may have had threads that held the locks
- * of malloc or stdio. It blocks all signals, leads a session of its own, keeps no descriptor but
- * the socket and the application's pidfd, and raises its soft limit of descriptors to the hard one.
+ * It is a copy of the application (no exec), so its pages pin the application's as they were
+ * (shared mappings it drops). From the fork on it uses system calls only: the application may have
+ * had threads that held the locks of malloc or stdio. It blocks all signals, leads a session of its
+ * own, keeps no descriptor but the socket and the application's pidfd, and raises its soft limit of
+ * descriptors to the hard one.
  */
 
 #include <stddef.h>
@@ -21,7 +22,7 @@ enum { CREW__REQUEST_MAX = 256 };
 /* The application's side. */
 typedef struct crew__server {
         pid_t pid;
-        int pidfd;  /* -1: there is none */
+        int pidfd; /* -1: there is none */
         int socket;
 } crew__server;
 

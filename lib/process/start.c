@@ -11,14 +11,11 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-
-#ifdef __GLIBC__
-#        include <sys/single_threaded.h>
-#endif
 
 /* What start answers inside when clone3() turned out not to work. */
 enum { USE_FORK = 1 };
@@ -36,7 +33,7 @@ static bool single_threaded(void)
 #ifdef __GLIBC__
         struct stat st;
 
-        return __libc_single_threaded && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
+        return crew__single_threaded() && stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 &&
                crew__sys_gettid() == crew__sys_getpid();
 #else
         return false;
@@ -48,8 +45,11 @@ static bool single_threaded(void)
  * another thread is using right now is its own to write; the child drops its copy.
  * Returns whether the child has to.
  */
-static bool flush(FILE *stream)
+static bool flush(FILE *stream, bool single)
 {
+        /* Without a lock, which would be a write to a page that the last child still shares. */
+        if (single && __fpending(stream) == 0)
+                return false;
         if (ftrylockfile(stream) != 0)
                 return true;
         (void)fflush(stream);
@@ -70,6 +70,11 @@ static int words(const crew_process *p, int err, const char *what)
                 return crew__fail(err,
                         "process %s: %s: the limit of processes is reached (RLIMIT_NPROC, ulimit "
                         "-u, or pids.max of the cgroup)",
+                        p->name, what);
+        case ENOSYS:
+                return crew__fail(err,
+                        "process %s: %s: no pidfds here; crew needs Linux 5.4, and a valgrind that "
+                        "knows pidfd_open",
                         p->name, what);
         default:
                 return crew__fail(err, "process %s: %s: %s", p->name, what, strerror(err));
@@ -163,8 +168,8 @@ static int open_child(const crew_process *p, pid_t pid)
         if (r >= 0 && info.si_pid == 0)
                 return pidfd;
         (void)crew__close(pidfd);
-        return crew__fail(ENODATA,
-                "process %s (pid %d): somebody ended it before its target ran", p->name, (int)pid);
+        return crew__fail(ENODATA, "process %s (pid %d): somebody ended it before its target ran",
+                p->name, (int)pid);
 }
 
 static int open_gate(crew__launch *l, pid_t pid)
@@ -238,8 +243,8 @@ static int start(crew_process *p)
         /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
          * to live as long as the process. */
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
-        l.stale_out = flush(stdout);
-        l.stale_err = flush(stderr);
+        l.stale_out = flush(stdout, single);
+        l.stale_err = flush(stderr, single);
         /* No handler of the host runs in a half-made child. */
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
         if (single && clone3)
@@ -259,8 +264,9 @@ int crew_process_start(crew_process *p)
         if (r < 0)
                 return r;
         if (!atomic_compare_exchange_strong(&p->state, &expected, CREW__STARTING))
-                return crew__fail(EALREADY, "process %s: it was started already; a process object "
-                                            "starts one process",
+                return crew__fail(EALREADY,
+                        "process %s: it was started already; a process object "
+                        "starts one process",
                         p->name);
         crew__hook_install();
         crew__registry_add(p);

@@ -50,9 +50,8 @@ static void learn(crew__spin *spin, bool paid)
 }
 
 static bool spin_until_ready(
-        crew_queue *q, enum crew__queue_side side, size_t size, uint32_t budget)
+        crew_queue *q, enum crew__queue_side side, size_t size, int64_t end)
 {
-        int64_t end = crew_clock() + budget;
         unsigned pauses = 1;
 
         do {
@@ -81,9 +80,13 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
         crew__events *events = crew__queue_events(q, side);
         crew__spin *spin = side == CREW__QUEUE_GET ? &q->get_spin : &q->put_spin;
         uint32_t budget = budget_for(spin), run = run_length(q, side, spin), value;
+        int64_t now = crew_clock();
 
+        /* Others may take each time what was there when we looked. */
+        if (now >= deadline)
+                return crew__expired(deadline);
         if (budget) {
-                bool paid = spin_until_ready(q, side, size, budget);
+                bool paid = spin_until_ready(q, side, size, now + budget);
 
                 learn(spin, paid);
                 if (paid) {

@@ -121,6 +121,11 @@ static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int6
         r = acceptable(q, messages[0].iov_len);
         if (__builtin_expect(r < 0, 0))
                 return refuse(q, messages[0].iov_len, r);
+        if (__builtin_expect(q->reserved.open, 0))
+                return crew__fail(EBUSY,
+                        "queue %.63s: a reservation is open where the message would go; commit or "
+                        "abort it first",
+                        q->ring->name);
         for (;;) {
                 r = put_once(q, messages, n, &patience);
                 if (__builtin_expect(r != -EAGAIN, 1))
@@ -243,6 +248,10 @@ static int get_all(crew_queue *q, taking *t, int64_t timeout)
         r = crew__queue_enter(q);
         if (__builtin_expect(r < 0, 0))
                 return r;
+        if (__builtin_expect(q->peeked.open, 0))
+                return crew__fail(EBUSY,
+                        "queue %.63s: the next message is being read in place; release it first",
+                        q->ring->name);
         for (;;) {
                 r = get_once(q, t, &patience);
                 if (__builtin_expect(r > 0, 1))

@@ -30,8 +30,7 @@ void crew__page_gate(crew__page *page, uint32_t verdict)
 
 void crew__page_note_exit(crew__page *page, int code)
 {
-        atomic_store_explicit(
-                &page->ending, ENDED | (uint32_t)(code & 0xff), memory_order_release);
+        atomic_store_explicit(&page->ending, ENDED | (uint32_t)(code & 0xff), memory_order_release);
 }
 
 bool crew__page_exit(const crew__page *page, int *code)

@@ -23,7 +23,7 @@ int64_t peer_now(void)
 
 void peer_pause(int64_t ns)
 {
-        struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+        struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 
         while (nanosleep(&t, &t) < 0 && errno == EINTR)
                 ;
@@ -72,8 +72,8 @@ void peer_kill(pid_t pid)
 
 void *peer_memory(size_t size)
 {
-        void *memory = mmap(
-                NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         REQUIRE(memory != MAP_FAILED);
         return memory;

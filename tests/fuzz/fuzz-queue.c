@@ -5,8 +5,8 @@
  * and records, then call. Calls may answer what they like, but neither crash nor hang, and what
  * they hand out lies inside the ring or the caller's buffer.
  *
- *      meson setup build-fuzz -Dtests=true && CC=clang ... ninja tests/fuzz-queue
- *      tests/fuzz-queue -max_len=4096 CORPUS
+ *      CC=clang CXX=clang++ meson setup build-fuzz && ninja -C build-fuzz tests/fuzz-queue
+ *      build-fuzz/tests/fuzz-queue -max_len=2048 -timeout=10 CORPUS
  *
  * test-queue-hostile runs the same function over random programs.
  */
@@ -162,7 +162,7 @@ static void call_put(struct program *p, crew_queue *q)
 {
         size_t size = take(p, 2);
         char *buf = exactly(size);
-        struct iovec out[3] = { { buf, size / 3 }, { buf, size }, { buf, take(p, 1) % (size + 1) } };
+        struct iovec out[3] = {{buf, size / 3}, {buf, size}, {buf, take(p, 1) % (size + 1)}};
 
         if (take(p, 1) & 1)
                 (void)crew_queue_put(q, buf, size, CREW_NOW);
@@ -179,7 +179,8 @@ static void call_in_place(struct program *p, crew_queue *q)
 
         if (take(p, 1) & 1) {
                 if (crew_queue_reserve(q, &at, size, CREW_NOW) == 0) {
-                        demand((char *)at >= q->data && (char *)at + size <= q->data + 2 * q->ring_bytes);
+                        demand((char *)at >= q->data &&
+                                (char *)at + size <= q->data + 2 * q->ring_bytes);
                         memset(at, 1, size);
                         if (take(p, 1) & 1)
                                 attack(p, q);
@@ -249,13 +250,13 @@ static void call(struct program *p, crew_queue *q)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        struct program p = { data, size };
+        struct program p = {data, size};
         unsigned how = (unsigned)take(&p, 1);
         crew_queue *q = NULL;
 
-        if (crew_queue_new(&q, how >> 4, CREW_OPT(queue, .bytes = RING - 8, .name = "hostile",
-                                                 .message_size = how & 8 ? 40 : 0,
-                                                 .flags = how & 6)) < 0)
+        if (crew_queue_new(&q, how >> 4,
+                    CREW_OPT(queue, .bytes = RING - 8, .name = "hostile",
+                            .message_size = how & 8 ? 40 : 0, .flags = how & 6)) < 0)
                 return 0;
         for (int step = 0; step < MOST_STEPS && p.left; step++) {
                 if (take(&p, 1) & 1)

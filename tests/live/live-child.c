@@ -252,7 +252,8 @@ static int read_in_thread(void *arg)
         return 5;
 }
 
-TEST_HOSTS(blocked_reader_child, "a child whose thread sits in fgets(stdin) ends", "[live][process]")
+TEST_HOSTS(
+        blocked_reader_child, "a child whose thread sits in fgets(stdin) ends", "[live][process]")
 {
         int out = temporary_file(), saved = dup(1), saved_in = dup(0), in[2];
         crew_auto(process) p = NULL;
@@ -331,7 +332,7 @@ TEST_HOSTS(closed_streams, "closed descriptors under stdout and stderr are harml
 
 static struct {
         atomic_int parents, childs, after_join;
-} *ran;
+} * ran;
 
 static pid_t owner;
 

@@ -1,81 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Who ends with whom: daemons, the guardian, detached processes, the hook at exit. */
+/* Who ends with whom: daemons and their guardian. */
 
-#include "host.h"
+#include "board.h"
 
 #include <dirent.h>
-
-/* What applications tell the case. */
-struct board {
-        atomic_int pid[16];
-        atomic_int posted;
-        atomic_int flag[4];
-};
-
-static struct board *board;
-
-static void post(pid_t pid)
-{
-        atomic_store(&board->pid[atomic_fetch_add(&board->posted, 1)], pid);
-}
-
-/* How many of the posted processes live. */
-static int living(void)
-{
-        int n = 0;
-
-        for (int i = 0; i < atomic_load(&board->posted); i++)
-                n += process_lives(atomic_load(&board->pid[i]));
-        return n;
-}
-
-static bool all_posted(int n)
-{
-        for (int i = 0; i < n; i++) {
-                if (!atomic_load(&board->pid[i]))
-                        return false;
-        }
-        return true;
-}
-
-static void board_new(void)
-{
-        board = shared_new(sizeof *board);
-}
-
-static void board_free(void)
-{
-        for (int i = 0; i < 16; i++) {
-                pid_t pid = atomic_load(&board->pid[i]);
-
-                if (pid > 0 && process_lives(pid))
-                        (void)kill(pid, SIGKILL);
-        }
-        shared_free(board, sizeof *board);
-}
-
-static int spin(void *arg)
-{
-        (void)arg;
-        post(getpid());
-        for (;;)
-                (void)sleep(1000);
-        return 0;
-}
-
-static int spin_stubbornly(void *arg)
-{
-        (void)signal(SIGTERM, SIG_IGN);
-        return spin(arg);
-}
-
-static int nap_and_flag(void *arg)
-{
-        (void)usleep(150000);
-        atomic_store(&board->flag[(intptr_t)arg], 1);
-        return 0;
-}
 
 /* The guardian of a process: its child of that name. */
 static pid_t guardian_of(pid_t application)
@@ -103,15 +32,6 @@ static pid_t guardian_of(pid_t application)
         }
         (void)closedir(proc);
         return found;
-}
-
-static int start_daemon(crew_target_fn *target)
-{
-        crew_process *p = NULL;
-        int r = crew_process_launch(&p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
-
-        (void)crew_process_free(p);
-        return r;
 }
 
 /* An application with two daemons; killed from outside, or it ends as `how` says. */
@@ -296,8 +216,8 @@ TEST(many_daemons, "the guardian forgets daemons that ended", "[live][process]")
         for (int i = 0; i < 30; i++) {
                 crew_auto(process) p = NULL;
 
-                REQUIRE_OK(crew_process_launch(&p, nap_and_flag, NULL,
-                        CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+                REQUIRE_OK(crew_process_launch(
+                        &p, nap_and_flag, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
                 CHECK_INT(crew_process_daemon(p), ==, 1);
                 CHECK_INT(crew_process_kill(p), ==, 0);
                 CHECK_INT(crew_process_join(p, CREW_S(5)), ==, 0);
@@ -313,6 +233,42 @@ TEST(many_daemons, "the guardian forgets daemons that ended", "[live][process]")
         (void)closedir(fds);
         /* ".", "..", its socket, the application, its epoll. */
         CHECK_INT(n, ==, 5);
+        second_thread_end(&t);
+        board_free();
+}
+
+static bool maps_shared_memory(pid_t pid)
+{
+        char path[64], line[4096], perms[8];
+        bool shared = false;
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+        f = fopen(path, "re");
+        REQUIRE(f != NULL);
+        while (fgets(line, sizeof line, f))
+                shared |= sscanf(line, "%*s %7s", perms) == 1 && perms[3] == 's';
+        (void)fclose(f);
+        return shared;
+}
+
+TEST(guardian_memory, "the guardian keeps no shared memory alive", "[live][process]")
+{
+        crew_auto(queue) q = NULL;
+        struct second_thread t;
+        crew_auto(process) p = NULL;
+
+        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
+        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
+        board_new();
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        second_thread_start(&t);
+        REQUIRE_OK(crew_process_launch(
+                &p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+        CHECK(maps_shared_memory(getpid()));
+        CHECK(!maps_shared_memory(guardian_of(getpid())));
+        CHECK_INT(crew_process_kill(p), ==, 0);
+        CHECK_INT(join_code(p), ==, -SIGKILL);
         second_thread_end(&t);
         board_free();
 }
@@ -352,157 +308,4 @@ TEST_HOSTS(inherits, "children of daemons are daemons, detached ones are not", "
         (void)usleep(50000);
         CHECK_INT(living(), ==, 1);
         board_free();
-}
-
-/* An application that exits with a child of each kind. */
-static pid_t mixed_application(bool threaded)
-{
-        pid_t app = fork();
-        crew_process *p = NULL;
-
-        if (app != 0)
-                return app;
-        if (threaded) {
-                struct second_thread *t = malloc(sizeof *t);
-
-                second_thread_start(t);
-        }
-        REQUIRE_OK(start_daemon(spin_stubbornly));
-        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL));
-        p = crew_process_free(p);
-        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)1, NULL));
-        REQUIRE_OK(crew_process_launch(
-                &p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)));
-        if (!EVENTUALLY(all_posted(2), CREW_S(5)))
-                _exit(9);
-        exit(3);
-}
-
-TEST(exit_hook, "at exit others are joined, daemons ended, detached ones left alone",
-        "[live][process]")
-{
-        for (int threaded = 0; threaded < 2; threaded++) {
-                int status;
-                pid_t app;
-
-                board_new();
-                app = mixed_application(threaded);
-                REQUIRE(waitpid(app, &status, 0) == app);
-                CHECK_INT(status, ==, 3 << 8);
-                CHECK_INT(atomic_load(&board->flag[0]), ==, 1);
-                CHECK_INT(atomic_load(&board->flag[1]), ==, 1);
-                CHECK_INT(living(), ==, 1);
-                board_free();
-        }
-}
-
-TEST(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][process]")
-{
-        for (int how = 0; how < 2; how++) {
-                crew_process *p = NULL;
-                int64_t begun = crew_clock();
-                pid_t app;
-
-                board_new();
-                app = fork();
-                if (app == 0) {
-                        if (how)
-                                (void)setenv("CREW_ATEXIT", "0", 1);
-                        else
-                                CHECK(crew_atexit(false));
-                        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
-                        if (!EVENTUALLY(all_posted(1), CREW_S(5)))
-                                _exit(9);
-                        CHECK(!crew_atexit(false));
-                        exit(0);
-                }
-                REQUIRE(waitpid(app, NULL, 0) == app);
-                CHECK_INT(crew_clock() - begun, <, test_slow(CREW_S(5)));
-                CHECK_INT(living(), ==, 1);
-                board_free();
-        }
-}
-
-TEST_HOSTS(host_fork, "the host's own fork that exits does not touch its parent's children",
-        "[live][process]")
-{
-        crew_auto(process) p = NULL;
-        crew_auto(process) d = NULL;
-        int status;
-        pid_t pid;
-
-        TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
-        TEST_ALLOW_FDS(2);      /* its socket and pidfd */
-        board_new();
-        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
-        REQUIRE_OK(crew_process_launch(
-                &d, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
-        CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
-        pid = fork();
-        if (pid == 0)
-                exit(4);
-        REQUIRE(waitpid(pid, &status, 0) == pid);
-        CHECK_INT(status, ==, 4 << 8);
-        (void)usleep(20000);
-        CHECK_INT(living(), ==, 2);
-        CHECK_INT(crew_process_kill(p), ==, 0);
-        CHECK_INT(crew_process_kill(d), ==, 0);
-        CHECK_INT(join_code(p), ==, -SIGKILL);
-        CHECK_INT(join_code(d), ==, -SIGKILL);
-        board_free();
-}
-
-static int parent_with_children(void *arg)
-{
-        crew_process *p = NULL;
-
-        (void)arg;
-        (void)start_daemon(spin_stubbornly);
-        (void)crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL);
-        if (!EVENTUALLY(all_posted(1), CREW_S(5)))
-                return 1;
-        return 0;
-}
-
-TEST_HOSTS(child_hook, "a child ends as a program does: it joins its own children",
-        "[live][process]")
-{
-        crew_auto(process) p = NULL;
-
-        board_new();
-        REQUIRE_OK(crew_process_launch(&p, parent_with_children, NULL, NULL));
-        CHECK_INT(join_code(p), ==, 0);
-        CHECK_INT(atomic_load(&board->flag[0]), ==, 1);
-        CHECK_INT(living(), ==, 0);
-        board_free();
-}
-
-static void on_alarm(int sig)
-{
-        (void)sig;
-        exit(6);
-}
-
-TEST(exit_in_handler, "exit from a signal handler ends in bounded time", "[live][process]")
-{
-        for (int round = 0; round < test_scale(200, 5); round++) {
-                int status;
-                pid_t app = fork();
-
-                if (app == 0) {
-                        struct sigaction act = { .sa_handler = on_alarm };
-
-                        (void)sigaction(SIGUSR1, &act, NULL);
-                        board_new();
-                        REQUIRE_OK(start_daemon(spin));
-                        for (;;)
-                                (void)crew_active_children(NULL, 0);
-                }
-                (void)usleep(10000 + 1000 * (unsigned)(round % 7));
-                (void)kill(app, SIGUSR1);
-                CHECK(EVENTUALLY(!process_lives(app), CREW_S(3)));
-                (void)kill(app, SIGKILL);
-                REQUIRE(waitpid(app, &status, 0) == app);
-                CHECK(WIFEXITED(status) || WTERMSIG(status) == SIGUSR1);
-        }
 }

@@ -67,7 +67,8 @@ static int by_text(const void *a, const void *b)
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Runs it to its end, or until its output contains `stop_at`, when it is interrupted as by Ctrl-C. */
+/* Runs it to its end, or until its output contains `stop_at`, when it is interrupted as by Ctrl-C.
+ */
 static void run_program(struct run *run, const char *name, const char *stop_at, bool in_order)
 {
         char path[PATH_MAX];
@@ -163,9 +164,9 @@ TEST(class_of_its_own, "process-class", "[live][process][examples]")
 TEST(memory, "process-memory", "[live][process][examples]")
 {
         static const char *const lines[] = { "======== 子进程 ========", "AGE:2",
-                "names: qiujie ketang", "pid:#", "======== 子进程 ========",
-                "======== 父进程 ========", "AGE:1", "names: qiujie", "pid:#",
-                "======== 父进程 ========", NULL };
+                "names: qiujie ketang", "pid:#",
+                "======== 子进程 ========", "======== 父进程 ========", "AGE:1", "names: qiujie",
+                "pid:#", "======== 父进程 ========", NULL };
         struct run run;
 
         run_program(&run, "process-memory", NULL, true);

@@ -43,8 +43,8 @@ static void descriptors_run_out(uint64_t flags)
                 crew_auto(process) p = NULL;
                 int code, was;
 
-                REQUIRE_OK(crew_process_new(&p, give, (void *)(intptr_t)5,
-                        CREW_OPT(process, .flags = flags)));
+                REQUIRE_OK(crew_process_new(
+                        &p, give, (void *)(intptr_t)5, CREW_OPT(process, .flags = flags)));
                 was = limit_descriptors((rlim_t)(free_one + room));
                 r = crew_process_start(p);
                 if (r < 0)
@@ -109,8 +109,6 @@ TEST_HOSTS(processes, "no process left: -EAGAIN, and nothing stays behind", "[li
         pid_t app;
         int status;
 
-        if (getuid() != 0)
-                SKIP("needs root, to become a user without processes");
         app = fork();
         if (app == 0) {
                 crew_process *p = NULL;
@@ -120,7 +118,8 @@ TEST_HOSTS(processes, "no process left: -EAGAIN, and nothing stays behind", "[li
                 CHECK_INT(join_code(p), ==, 0);
                 p = crew_process_free(p);
                 fd = next_descriptor();
-                REQUIRE(setgid(54321) == 0 && setuid(54321) == 0);
+                /* The limit does not bind root. */
+                REQUIRE(getuid() != 0 || (setgid(54321) == 0 && setuid(54321) == 0));
                 REQUIRE(getrlimit(RLIMIT_NPROC, &limit) == 0);
                 limit.rlim_cur = 1;
                 REQUIRE(setrlimit(RLIMIT_NPROC, &limit) == 0);

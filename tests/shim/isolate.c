@@ -30,7 +30,6 @@
 
 static struct test_case *cases, **cases_end = &cases;
 static void (*warm_ups[WARM_UPS])(void);
-static struct sigaction dispositions[_NSIG];
 static stack_t signal_stack;
 
 void test_register(struct test_case *c)
@@ -57,18 +56,23 @@ void test_warm_up(void (*fn)(void))
 
 void isolate_prepare(void)
 {
-        for (int s = 1; s < _NSIG; s++)
-                (void)sigaction(s, NULL, &dispositions[s]);
         (void)sigaltstack(NULL, &signal_stack);
 }
 
-/* Takes back the handlers that Catch2 installs: they would report from inside the case. */
-static void restore_signals(const sigset_t *mask)
+/*
+ * Takes back the handlers that Catch2 installs, which would report from inside the case, and what
+ * nohup or cron made the runner ignore, which the case would inherit.
+ */
+static void default_signals(void)
 {
+        struct sigaction as_new = { .sa_handler = SIG_DFL };
+        sigset_t none;
+
         for (int s = 1; s < _NSIG; s++)
-                (void)sigaction(s, &dispositions[s], NULL);
+                (void)sigaction(s, &as_new, NULL);
         (void)sigaltstack(&signal_stack, NULL);
-        (void)sigprocmask(SIG_SETMASK, mask, NULL);
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 static int64_t now(void)
@@ -115,13 +119,13 @@ static void run_body(const struct test_case *c)
 }
 
 /* exit, not _exit: what the library does at exit belongs to the case, and so do leak checkers. */
-TEST_NORETURN static void be_the_case(const struct test_case *c, const sigset_t *mask)
+TEST_NORETURN static void be_the_case(const struct test_case *c)
 {
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
         (void)setpgid(0, 0);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        restore_signals(mask);
+        default_signals();
         if (null >= 0) {
                 (void)dup2(null, STDIN_FILENO);
                 (void)close(null);
@@ -237,7 +241,7 @@ static void run_forked(const struct test_case *c)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
         pid = fork();
         if (pid == 0)
-                be_the_case(c, &mask);
+                be_the_case(c);
         if (pid < 0) {
                 test_fail("fork: %s", strerror(errno));
         } else {

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # The rules of the tree that a compiler does not check, each a counted case:
-#       tidy.sh SOURCE-ROOT LIBCREW.SO
+#       tidy.sh SOURCE-ROOT LIBCREW.SO LIBCREW.A
 # CC and CXX name the compilers.
 set -u
 cd "$1" || exit 2
 library=$2
+archive=$3
 : "${CC:=cc}" "${CXX:=c++}"
 passed=0
 failed=0
@@ -135,6 +136,24 @@ exports() {
         comm -13 "$scratch/declared" "$scratch/exported" | sed 's/$/: exported, not declared/'
 }
 
+versions() {
+        nm -D --defined-only "$library" |
+                awk '$2 != "A" && $3 !~ /@@CREW_0$/ { print $3 ": exported, but not of CREW_0" }'
+        readelf -d "$library" | awk '
+                /SONAME/ { name = $NF }
+                END { if (name != "[libcrew.so.0]") print "the soname is " name }'
+}
+
+# Hidden or not, a global name of the archive is one that a static program cannot use itself.
+archive_names() {
+        declared >"$scratch/declared"
+        nm -g --defined-only "$archive" | awk 'NF == 3 { print $3 }' | sort -u >"$scratch/global"
+        comm -23 "$scratch/declared" "$scratch/global" | sed 's/$/: declared, not in the archive/'
+        comm -13 "$scratch/declared" "$scratch/global" | grep -v '^crew__' |
+                sed 's/$/: global in the archive; internal names begin with crew__/'
+        true
+}
+
 # The same through the compiler that is given: headers_alone LANGUAGE COMMAND...
 headers_alone() {
         language=$1
@@ -156,6 +175,8 @@ case_is 'every source has its SPDX line' spdx
 case_is 'no file is longer than 500 lines' file_length
 case_is 'no function is longer than 70 lines' function_length
 case_is 'what the headers declare is what the library exports' exports
+case_is 'every exported name has its version, and the library its soname' versions
+case_is 'the static library has no global names but crew_ and crew__' archive_names
 # The compilers may be several words: a launcher, a flag.
 # shellcheck disable=SC2086
 case_is 'every public header compiles alone as C11' headers_alone c $CC -std=c11

@@ -117,7 +117,8 @@ TEST(deadlines, "a sleep ends at its deadline, at its slice or not at all", "[un
         began = crew_clock();
         CHECK_INT(crew__events_sleep(&s->events, value, began + CREW_MS(60), false), ==, 0);
         CHECK_INT(crew_clock() - began, >=, CREW_MS(60));
-        CHECK_INT(crew__events_sleep(&s->events, value, began + CREW_MS(60), false), ==, -ETIMEDOUT);
+        CHECK_INT(
+                crew__events_sleep(&s->events, value, began + CREW_MS(60), false), ==, -ETIMEDOUT);
         unshare_it(s);
 }
 
@@ -128,8 +129,8 @@ static void nothing(int sig)
 
 TEST(interrupted, "a signal handler ends the sleep, also with SA_RESTART", "[unit][events]")
 {
-        struct sigaction act = { .sa_handler = nothing, .sa_flags = SA_RESTART };
-        struct itimerval every = { { 0, 7000 }, { 0, 7000 } }, never = { { 0, 0 }, { 0, 0 } };
+        struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+        struct itimerval every = {{0, 7000}, {0, 7000}}, never = {{0, 0}, {0, 0}};
         struct shared *s = share();
         uint32_t value = crew__events_prepare(&s->events);
 
@@ -172,7 +173,8 @@ static void sleeper(void *arg)
 
                 atomic_fetch_add(&s->slept, 1);
                 if (!atomic_load(&s->data))
-                        REQUIRE(crew__events_sleep(&s->events, value, crew_clock() + CREW_S(10), false) >= 0);
+                        REQUIRE(crew__events_sleep(
+                                        &s->events, value, crew_clock() + CREW_S(10), false) >= 0);
         }
         atomic_fetch_add(&s->woken, 1);
 }
@@ -247,7 +249,8 @@ static void litmus_sleeper(void *arg)
                                 break;
                         began = crew_clock();
                         atomic_fetch_add_explicit(&s->slept, 1, memory_order_relaxed);
-                        (void)crew__events_sleep(&s->events, value, began + test_slow(CREW_S(1)), false);
+                        (void)crew__events_sleep(
+                                &s->events, value, began + test_slow(CREW_S(1)), false);
                         /* Asleep until the timeout although the data were there. */
                         if (crew_clock() - began >= test_slow(CREW_S(1)) &&
                                 atomic_load(&s->data) == round) {
@@ -272,7 +275,8 @@ static void litmus_changer(struct shared *s)
                         crew__events_notify(&s->events, -1);
                 else
                         notify_without_fence(&s->events);
-                for (unsigned looks = 0; atomic_load_explicit(&s->seen, memory_order_acquire) != round;) {
+                for (unsigned looks = 0;
+                        atomic_load_explicit(&s->seen, memory_order_acquire) != round;) {
                         crew__relax();
                         if (++looks % 1024 == 0 && (atomic_load(&s->stop) || peer_now() > until))
                                 goto out;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -79,11 +80,26 @@ static void refused(const void *arg)
         }
 }
 
+/* What unshares does so inside a user namespace. In a chroot none is to be had, nor its answer. */
+static bool has_user_namespaces(void)
+{
+        int status = -1;
+        pid_t pid = fork();
+
+        REQUIRE(pid >= 0);
+        if (pid == 0)
+                _exit(unshare(CLONE_NEWUSER) < 0);
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        return status == 0;
+}
+
 TEST(filters, "a filter that says EPERM is told from one that says ENOSYS", "[unit][features]")
 {
         for (int i = 0; i < N_GATES; i++) {
                 struct refusal r = {gates[i].feature, gates[i].nr, EPERM, CREW_FEATURE_BLOCKED};
 
+                if (r.feature == CREW__USERNS && !has_user_namespaces())
+                        continue;
                 apart(refused, &r);
                 r.error = EACCES;
                 apart(refused, &r);

@@ -88,7 +88,7 @@ TEST(unasked, "a child whose parent never asked has one", "[unit][generation]")
 
 TEST(raw, "a raw clone3 is a fork", "[unit][generation]")
 {
-        struct clone_args args = { .exit_signal = SIGCHLD };
+        struct clone_args args = {.exit_signal = SIGCHLD};
         struct shared *s = peer_memory(sizeof *s);
         uint64_t mine = crew__generation();
         int pid;
@@ -115,7 +115,8 @@ static int share_and_look(void *arg)
         return 0;
 }
 
-TEST(same_memory, "a child that shares the memory is not another process here", "[unit][generation]")
+TEST(same_memory, "a child that shares the memory is not another process here",
+        "[unit][generation]")
 {
         uint64_t mine = crew__generation(), seen = 0;
         char *stack = malloc(65536);
@@ -188,7 +189,8 @@ static void race_in_child(void *arg)
         CHECK_INT(atomic_load(&calls), ==, 1);
 }
 
-TEST(races, "threads that ask first in a child all wait for the one that resets", "[unit][generation]")
+TEST(races, "threads that ask first in a child all wait for the one that resets",
+        "[unit][generation]")
 {
         racing = peer_memory(sizeof *racing);
         crew__on_fork(reset);

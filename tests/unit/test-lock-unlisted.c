@@ -159,7 +159,7 @@ TEST(no_descriptors, "a live owner keeps its lock while no descriptor is left", 
         crew__hold hold;
 
         REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-        low = (struct rlimit){ .rlim_cur = 64, .rlim_max = limit.rlim_max };
+        low = (struct rlimit){.rlim_cur = 64, .rlim_max = limit.rlim_max};
         REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
         while (n < 1024 && (opened[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
                 n++;
@@ -174,7 +174,8 @@ TEST(no_descriptors, "a live owner keeps its lock while no descriptor is left", 
 }
 
 /* A claim says which of several threads that had the number one after another holds the lock. */
-TEST(reused_number, "a thread that only has the dead owner's number is not the owner", "[unit][lock]")
+TEST(reused_number, "a thread that only has the dead owner's number is not the owner",
+        "[unit][lock]")
 {
         struct shared *s = share();
         pid_t pid = start_holder(s);
@@ -196,7 +197,7 @@ TEST(reused_number, "a thread that only has the dead owner's number is not the o
 /* clone3 without the C library: the kernel clears the child's robust list. */
 static void raw_child(struct shared *s)
 {
-        struct clone_args args = { .exit_signal = SIGCHLD };
+        struct clone_args args = {.exit_signal = SIGCHLD};
         int pid = crew__sys_clone3(&args, sizeof args);
         crew__hold hold;
 

@@ -194,6 +194,34 @@ TEST(sleeper_woken, "the kernel wakes who sleeps on a dead owner's lock", "[unit
         unshare_it(s);
 }
 
+static void look_at_word(void *arg)
+{
+        struct shared *s = arg;
+        crew__hold hold;
+
+        REQUIRE(take(&s->lock, &hold, CREW_S(10)) == 0);
+        atomic_store(&s->done, atomic_load(&s->lock.word));
+        crew__lock_release(&s->lock, &hold);
+}
+
+/* Others may sleep beside it whom nobody else knows of. */
+TEST(keeps_waiters, "who slept for the lock takes it with the waiters' bit", "[unit][lock]")
+{
+        struct shared *s = share();
+        crew__hold hold;
+        pid_t pid;
+
+        REQUIRE(take(&s->lock, &hold, CREW_NOW) == 0);
+        pid = peer_start(look_at_word, s);
+        for (int i = 0; i < 50000 && !(atomic_load(&s->lock.word) & FUTEX_WAITERS); i++)
+                peer_pause(100000);
+        REQUIRE(peer_await_sleep(pid, CREW_S(5)));
+        crew__lock_release(&s->lock, &hold);
+        CHECK_INT(peer_join(pid), ==, 0);
+        CHECK_INT(atomic_load(&s->done), ==, (uint32_t)pid | FUTEX_WAITERS);
+        unshare_it(s);
+}
+
 TEST(sleeper_killed, "a killed sleeper leaves the lock to its owner", "[unit][lock]")
 {
         struct shared *s = share();

@@ -28,12 +28,12 @@ static crew_queue *make(size_t max, const crew_queue_options *o)
 
 static struct iovec text(const char *s)
 {
-        return (struct iovec){ .iov_base = (void *)(uintptr_t)s, .iov_len = strlen(s) };
+        return (struct iovec){.iov_base = (void *)(uintptr_t)s, .iov_len = strlen(s)};
 }
 
 TEST(batch, "a batch goes in and comes out packed at multiples of 8", "[unit][queue]")
 {
-        struct iovec out[] = { text("one"), text(""), text("twentytwo"), text("12345678") }, in[8];
+        struct iovec out[] = {text("one"), text(""), text("twentytwo"), text("12345678")}, in[8];
         _Alignas(8) char buf[64];
         crew_auto(queue) q = make(0, NULL);
 
@@ -53,7 +53,7 @@ TEST(batch, "a batch goes in and comes out packed at multiples of 8", "[unit][qu
 
 TEST(batch_limits, "a batch puts what fits, and at least one or an error", "[unit][queue]")
 {
-        struct iovec m[5] = { text("a"), text("b"), text("c"), text("d"), text("e") }, in[8];
+        struct iovec m[5] = {text("a"), text("b"), text("c"), text("d"), text("e")}, in[8];
         _Alignas(8) char buf[64];
         crew_auto(queue) q = make(3, NULL);
 
@@ -77,7 +77,7 @@ TEST(batch_bytes, "a batch ends where the ring's bytes end", "[unit][queue]")
 {
         crew_auto(queue) q = make(0, CREW_OPT(queue, .bytes = page() - 8));
         char *data = calloc(1, page());
-        struct iovec m[3] = { { data, page() / 2 - 8 }, { data, page() / 4 - 8 }, { data, page() / 2 } };
+        struct iovec m[3] = {{data, page() / 2 - 8}, {data, page() / 4 - 8}, {data, page() / 2}};
 
         REQUIRE(data);
         CHECK_INT(crew_queue_put_many(q, m, 3, CREW_NOW), ==, 2);
@@ -92,7 +92,7 @@ TEST(batch_bad, "a message that can never be put ends the batch before it", "[un
         crew_auto(queue) q = make(0, CREW_OPT(queue, .bytes = 100));
         crew_auto(queue) fixed = make(0, CREW_OPT(queue, .message_size = 3));
         char *big = calloc(1, page());
-        struct iovec m[] = { text("one"), text("two"), { big, page() }, text("fours") }, in[4];
+        struct iovec m[] = {text("one"), text("two"), {big, page()}, text("fours")}, in[4];
         _Alignas(8) char buf[64];
 
         REQUIRE(big);
@@ -336,7 +336,7 @@ static void one_step(crew_queue *q, struct model *m, uint64_t r, size_t ring)
         default:
                 write_next(m, buf, 64);
                 for (int i = 0; i < 4; i++)
-                        in[i] = (struct iovec){ buf, (size_t)(r >> (8 + i * 6)) % 64 };
+                        in[i] = (struct iovec){buf, (size_t)(r >> (8 + i * 6)) % 64};
                 n = crew_queue_put_many(q, in, 4, CREW_NOW);
                 for (int i = 0; i < n; i++)
                         model_put(m, in[i].iov_len);
@@ -361,4 +361,26 @@ TEST(model, "random calls do what a list would do", "[unit][queue]")
                         one_step(q, m, peer_random(&random), ring);
                 free(m);
         }
+}
+
+TEST(in_place_excludes_copies, "while a message is written or read in place, copies are refused",
+        "[unit][queue]")
+{
+        crew_queue *q = NULL;
+        const void *read_at;
+        void *write_at;
+        int n = 7;
+
+        REQUIRE_OK(crew_queue_new(&q, 0,
+                CREW_OPT(queue, .flags = CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER)));
+        REQUIRE_OK(crew_queue_reserve(q, &write_at, sizeof n, CREW_NOW));
+        CHECK_INT(CREW_PUT(q, &n, CREW_NOW), ==, -EBUSY);
+        REQUIRE_OK(crew_queue_abort(q));
+        REQUIRE_OK(CREW_PUT(q, &n, CREW_NOW));
+        REQUIRE_OK(crew_queue_peek(q, &read_at, CREW_NOW));
+        CHECK_INT(CREW_GET(q, &n, CREW_NOW), ==, -EBUSY);
+        REQUIRE_OK(crew_queue_release(q, false));
+        REQUIRE_OK(CREW_GET(q, &n, CREW_NOW));
+        CHECK_INT(n, ==, 7);
+        crew_queue_free(q);
 }

@@ -39,7 +39,7 @@ static void unshare_it(struct shared *s)
 
 static bool readable(int fd, int64_t ns)
 {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct pollfd p = {.fd = fd, .events = POLLIN};
 
         return poll(&p, 1, (int)(ns / 1000000)) == 1 && p.revents & POLLIN;
 }
@@ -176,7 +176,7 @@ static void put_many_times(void *arg)
 static void stress(uint32_t flags)
 {
         struct shared *s = share(0);
-        struct epoll_event event = { .events = EPOLLIN | flags };
+        struct epoll_event event = {.events = EPOLLIN | flags};
         int epoll = epoll_create1(EPOLL_CLOEXEC), value;
         uint32_t got = 0, want;
         pid_t pid[2];
@@ -275,7 +275,8 @@ TEST(forked, "a forked child asks for its own and leaves the parent's alone", "[
         unshare_it(s);
 }
 
-TEST(no_descriptors, "a descriptor that cannot be made is EMFILE and leaves nothing", "[unit][queue]")
+TEST(no_descriptors, "a descriptor that cannot be made is EMFILE and leaves nothing",
+        "[unit][queue]")
 {
         struct shared *s = share(0);
         struct rlimit limit, low;
@@ -284,8 +285,8 @@ TEST(no_descriptors, "a descriptor that cannot be made is EMFILE and leaves noth
         (void)close(next);
         REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
         for (int more = 0; more < 2; more++) {
-                low = (struct rlimit){ .rlim_cur = (rlim_t)(next + more),
-                        .rlim_max = limit.rlim_max };
+                low = (struct rlimit){
+                        .rlim_cur = (rlim_t)(next + more), .rlim_max = limit.rlim_max};
                 REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
                 CHECK_INT(crew_queue_fd(s->q), ==, -EMFILE);
         }

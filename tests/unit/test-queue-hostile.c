@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Shared memory that a hostile peer writes: errors or data, but no crash, no hang, nothing beyond. */
+/* Shared memory that a hostile peer writes: errors or data, but no crash, no hang, nothing beyond.
+ */
 
 #include "check.h"
 #include "peer.h"
@@ -52,10 +53,11 @@ static void expect_broken(crew_queue *q)
         CHECK(strlen(crew_error_detail()) > 10);
 }
 
-TEST(bad_size, "a record that claims too much breaks the queue, once and for all", "[unit][queue][hostile]")
+TEST(bad_size, "a record that claims too much breaks the queue, once and for all",
+        "[unit][queue][hostile]")
 {
-        const uint64_t sizes[] = { 9, 16, 8185, 8192, 1 << 20, UINT32_MAX, INT64_MAX, UINT64_MAX,
-                UINT64_MAX - 7, UINT64_MAX - 15 };
+        const uint64_t sizes[] = {9, 16, 8185, 8192, 1 << 20, UINT32_MAX, INT64_MAX, UINT64_MAX,
+                UINT64_MAX - 7, UINT64_MAX - 15};
 
         for (size_t i = 0; i < 2 * (sizeof sizes / sizeof *sizes); i++) {
                 crew_auto(queue) q = make(i & 1 ? BOTH : 0);
@@ -72,8 +74,8 @@ TEST(bad_size, "a record that claims too much breaks the queue, once and for all
 
 TEST(bad_index, "indices that contradict each other break the queue", "[unit][queue][hostile]")
 {
-        const uint64_t tails[] = { 1, (uint64_t)1 << 63, UINT64_MAX, (uint64_t)1025 << 32 | 1,
-                (uint64_t)1 << 32 | 2, UINT32_MAX };
+        const uint64_t tails[] = {1, (uint64_t)1 << 63, UINT64_MAX, (uint64_t)1025 << 32 | 1,
+                (uint64_t)1 << 32 | 2, UINT32_MAX};
 
         for (size_t i = 0; i < 2 * (sizeof tails / sizeof *tails); i++) {
                 crew_auto(queue) q = make(i & 1 ? BOTH : 0);
@@ -155,7 +157,8 @@ TEST(geometry, "a handle keeps the geometry it was made with", "[unit][queue][ho
         CHECK_INT(crew_queue_get(q, buf, sizeof buf, CREW_NOW), ==, 100);
 }
 
-TEST(foreign_locks, "locks that name a live stranger delay a call to its timeout", "[unit][queue][hostile]")
+TEST(foreign_locks, "locks that name a live stranger delay a call to its timeout",
+        "[unit][queue][hostile]")
 {
         crew_auto(queue) q = make(0);
         char buf[8] = "";
@@ -194,7 +197,8 @@ static void scribbler(void *arg)
                         header[(r >> 8) % words] = value >> (r >> 58);
                         break;
                 case 1:
-                        ((volatile uint64_t *)(void *)q->data)[(r >> 8) % 1024] = value >> (r >> 58);
+                        ((volatile uint64_t *)(void *)q->data)[(r >> 8) % 1024] =
+                                value >> (r >> 58);
                         break;
                 case 2:
                         atomic_store(&q->ring->state, (uint32_t)(value % 16) & 12);
@@ -229,7 +233,7 @@ static void live_attack(uint64_t flags)
         pid_t pid = peer_start(scribbler, q);
         int64_t until = peer_now() + test_scale(CREW_S(60), CREW_MS(700));
         _Alignas(8) char buf[2048] = "";
-        struct iovec in[4], out[2] = { { buf, 100 }, { buf, 2000 } };
+        struct iovec in[4], out[2] = {{buf, 100}, {buf, 2000}};
         const void *seen;
         void *at;
 

@@ -80,9 +80,16 @@ TEST(bytes_rule, "a message of `bytes` fits and the ring is a power of two", "[u
         const struct {
                 size_t bytes, ring;
         } rules[] = {
-                { 1, p }, { p - 9, p }, { p - 8, p }, { p - 7, 2 * p }, { p, 2 * p },
-                { 2 * p - 8, 2 * p }, { 2 * p, 4 * p }, { 100000, 1 << 17 }, { 0, MIB },
-                { MIB, 2 * MIB },
+                {1, p},
+                {p - 9, p},
+                {p - 8, p},
+                {p - 7, 2 * p},
+                {p, 2 * p},
+                {2 * p - 8, 2 * p},
+                {2 * p, 4 * p},
+                {100000, 1 << 17},
+                {0, MIB},
+                {MIB, 2 * MIB},
         };
         char *buf = malloc(2 * MIB);
 
@@ -107,7 +114,7 @@ TEST(bytes_rule, "a message of `bytes` fits and the ring is a power of two", "[u
 
 TEST(accounting, "a message occupies its size and 8, rounded up to 8", "[unit][queue]")
 {
-        const size_t sizes[] = { 0, 1, 7, 8, 9, 15, 16, 17, 100 };
+        const size_t sizes[] = {0, 1, 7, 8, 9, 15, 16, 17, 100};
         char buf[128] = "";
         crew_auto(queue) q = make(0, NULL);
         size_t bytes = 0, n = 0;
@@ -148,7 +155,7 @@ TEST(to_the_brim, "a ring takes exactly what its bytes allow", "[unit][queue]")
 
 TEST(message_limit, "a queue of n messages takes n, whatever their size", "[unit][queue]")
 {
-        const size_t limits[] = { 1, 2, 3, 10, 1000 };
+        const size_t limits[] = {1, 2, 3, 10, 1000};
         int value = 0, got;
 
         for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
@@ -260,8 +267,8 @@ static void nothing(int sig)
 
 TEST(interrupted, "a signal handler ends a wait, also with SA_RESTART", "[unit][queue]")
 {
-        struct sigaction act = { .sa_handler = nothing, .sa_flags = SA_RESTART };
-        struct itimerval every = { { 0, 7000 }, { 0, 7000 } }, never = { { 0, 0 }, { 0, 0 } };
+        struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+        struct itimerval every = {{0, 7000}, {0, 7000}}, never = {{0, 0}, {0, 0}};
         crew_auto(queue) q = make(1, NULL);
         int value = 1;
 
@@ -280,17 +287,17 @@ TEST(bad_options, "every bad option is EINVAL with words and no queue", "[unit][
         char longest[64], too_long[65];
         crew_queue *q = NULL;
         const crew_queue_options bad[] = {
-                { .size = 0 },
-                { .size = 7 },
-                { .size = sizeof(crew_queue_options), .flags = 1 },
-                { .size = sizeof(crew_queue_options), .flags = 8 },
-                { .size = sizeof(crew_queue_options), .flags = (uint64_t)1 << 63 },
-                { .size = sizeof(crew_queue_options), .bytes = ((size_t)8 << 30) + 1 },
-                { .size = sizeof(crew_queue_options), .bytes = SIZE_MAX },
-                { .size = sizeof(crew_queue_options), .message_size = MIB - 7 },
-                { .size = sizeof(crew_queue_options), .message_size = SIZE_MAX },
-                { .size = sizeof(crew_queue_options), .bytes = 100, .message_size = 101 },
-                { .size = sizeof(crew_queue_options), .name = too_long },
+                {.size = 0},
+                {.size = 7},
+                {.size = sizeof(crew_queue_options), .flags = 1},
+                {.size = sizeof(crew_queue_options), .flags = 8},
+                {.size = sizeof(crew_queue_options), .flags = (uint64_t)1 << 63},
+                {.size = sizeof(crew_queue_options), .bytes = ((size_t)8 << 30) + 1},
+                {.size = sizeof(crew_queue_options), .bytes = SIZE_MAX},
+                {.size = sizeof(crew_queue_options), .message_size = MIB - 7},
+                {.size = sizeof(crew_queue_options), .message_size = SIZE_MAX},
+                {.size = sizeof(crew_queue_options), .bytes = 100, .message_size = 101},
+                {.size = sizeof(crew_queue_options), .name = too_long},
         };
 
         memset(longest, 'n', sizeof longest);
@@ -321,7 +328,7 @@ TEST(option_sizes, "options of older and newer callers are understood", "[unit][
         struct {
                 crew_queue_options known;
                 uint64_t later[2];
-        } newer = { .known = { .bytes = 100 } };
+        } newer = {.known = {.bytes = 100}};
         crew_queue_options older;
         crew_queue *q = NULL;
 
@@ -371,7 +378,7 @@ TEST(descriptors, "a queue takes three descriptors, which an exec closes", "[uni
         (void)close(last);
         q = crew_queue_free(q);
         REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-        low = (struct rlimit){ .rlim_cur = (rlim_t)first + 2, .rlim_max = limit.rlim_max };
+        low = (struct rlimit){.rlim_cur = (rlim_t)first + 2, .rlim_max = limit.rlim_max};
         REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
         CHECK_INT(crew_queue_new(&q, 0, NULL), ==, -EMFILE);
         CHECK(strstr(crew_error_detail(), "RLIMIT_NOFILE") != NULL);

@@ -107,7 +107,8 @@ TEST(hostile_many, "validity of any pair bounds what is read", "[unit][ring]")
                 tail = state;
                 state ^= state << 13, state ^= state >> 7, state ^= state << 17;
                 /* Half of them near each other: far ones are never valid. */
-                head = i & 1 ? state : crew__index_add(tail, -(state % 8192 & ~7ULL), -(state >> 60));
+                head = i & 1 ? state
+                             : crew__index_add(tail, -(state % 8192 & ~7ULL), -(state >> 60));
                 if (!crew__index_valid(tail, head, ring))
                         continue;
                 REQUIRE(crew__index_bytes(tail, head) <= ring);
@@ -119,7 +120,7 @@ TEST(places, "a record lies in the first of the two mappings wherever its index 
 {
         static char data[1];
         const uint64_t ring = 1 << 16, mask = ring - 1;
-        const uint32_t offsets[] = { 0, 1, 8191, 8192, 8193, UINT32_MAX, UINT32_MAX - 8191 };
+        const uint32_t offsets[] = {0, 1, 8191, 8192, 8193, UINT32_MAX, UINT32_MAX - 8191};
 
         for (size_t i = 0; i < sizeof offsets / sizeof *offsets; i++) {
                 uintptr_t at = (uintptr_t)crew__record_at(data, index_of(offsets[i], 9), ring);
@@ -131,7 +132,7 @@ TEST(places, "a record lies in the first of the two mappings wherever its index 
 
 TEST(room, "room ends at the last byte and at the last message", "[unit][ring]")
 {
-        crew_queue q = { .ring_bytes = 4096 };
+        crew_queue q = {.ring_bytes = 4096};
         uint64_t head = index_of(UINT32_MAX - 100, UINT32_MAX);
 
         CHECK(crew__queue_room(&q, head, head, 4096));

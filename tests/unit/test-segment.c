@@ -135,7 +135,7 @@ TEST(found, "a ref finds the segment until its last reference goes", "[unit][seg
         CHECK(untouched == s);
         wrong.word[1] ^= 1;
         CHECK_INT(crew__segment_find(&untouched, wrong), ==, -ENOENT);
-        CHECK_INT(crew__segment_find(&untouched, (crew_ref){ { 0, 0 } }), ==, -ENOENT);
+        CHECK_INT(crew__segment_find(&untouched, (crew_ref){{0, 0}}), ==, -ENOENT);
         CHECK(*crew_error_detail() != 0);
 }
 
@@ -210,7 +210,8 @@ static void make_one(void *arg)
         (void)crew__segment_unref(make(10, 4096, 2));
 }
 
-TEST(forked_midway, "a fork in the middle of another thread's change is harmless", "[unit][segment]")
+TEST(forked_midway, "a fork in the middle of another thread's change is harmless",
+        "[unit][segment]")
 {
         pthread_t thread[2];
 
@@ -231,7 +232,7 @@ TEST(file_limit, "a size limit on files is an error and no signal", "[unit][segm
         crew__segment *s = NULL;
 
         REQUIRE(getrlimit(RLIMIT_FSIZE, &limit) == 0);
-        low = (struct rlimit){ .rlim_cur = RING, .rlim_max = limit.rlim_max };
+        low = (struct rlimit){.rlim_cur = RING, .rlim_max = limit.rlim_max};
         REQUIRE(setrlimit(RLIMIT_FSIZE, &low) == 0);
         CHECK_INT(crew__segment_new(&s, "test", NULL, 10, RING, 2), ==, -EFBIG);
         CHECK(s == NULL);
@@ -252,8 +253,8 @@ TEST(descriptor_limit, "a segment that gets only some descriptors leaves none", 
         REQUIRE(first >= 0);
         (void)close(first);
         for (int more = 0; more <= 3; more++) {
-                low = (struct rlimit){ .rlim_cur = (rlim_t)(first + more),
-                        .rlim_max = limit.rlim_max };
+                low = (struct rlimit){
+                        .rlim_cur = (rlim_t)(first + more), .rlim_max = limit.rlim_max};
                 REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
                 CHECK_INT(crew__segment_new(&s, "test", NULL, 10, RING, 2), ==,
                         more < 3 ? -EMFILE : 0);
@@ -264,7 +265,8 @@ TEST(descriptor_limit, "a segment that gets only some descriptors leaves none", 
         (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-TEST(memory_limit, "a segment that does not fit the address space leaves nothing", "[unit][segment]")
+TEST(memory_limit, "a segment that does not fit the address space leaves nothing",
+        "[unit][segment]")
 {
         crew__segment *s = NULL;
 

@@ -38,8 +38,10 @@ enum {
 };
 
 enum {
-        /* Ends when the process that started it ends, however that ends. A child of a daemon is a
-         * daemon too unless it is detached. */
+        /* Ends when the process that started it ends, however that ends (unless it changes its
+         * user). A program that starts its first daemon while it has several threads gets one small
+         * process, "crew-guardian", that sees to this. A child of a daemon is a daemon too unless
+         * it is detached. */
         CREW_PROCESS_DAEMON = 1,
         /* Neither joined nor ended at exit, not listed among the active children. */
         CREW_PROCESS_DETACHED = 2,
@@ -77,8 +79,9 @@ CREW_PUBLIC int crew_process_new(
 /*
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
  * that nothing is written twice.
- * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE. After a failure other
- * than EALREADY it can be tried again.
+ * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
+ * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer. After a
+ * failure other than EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 

@@ -59,7 +59,8 @@ CREW_PUBLIC crew_queue *crew_queue_free(crew_queue *q);
  * Appends one message of `size` bytes (0 is a message too).
  *
  * Returns 0; -EAGAIN or -ETIMEDOUT: full; -EPIPE: closed; -EMSGSIZE: larger than the ring can ever
- * take; -EBADMSG: not the queue's message_size; -EINTR; -EXDEV; -ENOTRECOVERABLE.
+ * take; -EBADMSG: not the queue's message_size; -EBUSY: a reservation is open on this handle; -EINTR;
+ * -EXDEV; -ENOTRECOVERABLE.
  * One big put competes with many small ones: only its deadline bounds the wait.
  */
 CREW_PUBLIC int crew_queue_put(crew_queue *q, const void *data, size_t size, int64_t timeout);
@@ -68,8 +69,8 @@ CREW_PUBLIC int crew_queue_put(crew_queue *q, const void *data, size_t size, int
  * Takes the oldest message into `buf`.
  *
  * Returns its size; -EAGAIN or -ETIMEDOUT: empty; -EPIPE: closed and drained; -EMSGSIZE: it is
- * larger than `cap` and stays (crew_error_detail() has both sizes); -EINTR; -EXDEV;
- * -ENOTRECOVERABLE.
+ * larger than `cap` and stays (crew_error_detail() has both sizes); -EBUSY: a message is being read
+ * in place on this handle; -EINTR; -EXDEV; -ENOTRECOVERABLE.
  */
 CREW_PUBLIC ssize_t crew_queue_get(crew_queue *q, void *buf, size_t cap, int64_t timeout);
 

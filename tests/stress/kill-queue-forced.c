@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * SIGKILL at the instructions that matter: while a lock is held, between commit and notify, and of
+ * a sleeper that was just woken. Whoever is left goes on within 100 ms, and no message is lost,
+ * torn or doubled. Each case has a twin in which the mechanism that saves it is taken away from
+ * outside; there the twin must see the hang, or the case proves nothing:
+ *
+ *   robust lock    the victim forgets its robust list, and the mark that says so is wiped, so that
+ *                  nobody looks for its owner either
+ *   20 ms slice    the sleeper goes to sleep while the queue's state says that nobody shares it
+ *   wake for all   a message is committed untold, then one sleeper is woken
+ *
+ * (The fence between commit and look at the sleeper bit has its twin in test-events.)
+ */
+
+#include "check.h"
+#include "kernel/syscall.h"
+#include "kill.h"
+#include "queue/queue.h"
+
+#include <crew/queue.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BOUND CREW_MS(100)
+#define HANG CREW_MS(600) /* three times what a saved case may take at most, slices and all */
+enum { MOST_STEPS = 20000, EXTRA = 97 };
+
+enum side { PUT, GET };
+
+struct shared {
+        crew_queue *q;
+        enum side side;
+        bool listed;
+        uint32_t seen;  /* what the sleepers' word was */
+        uint64_t index; /* and the index, before the first step */
+        pid_t victim;
+        _Atomic uint32_t go, done;
+        _Atomic int64_t when;
+        int value;
+};
+
+static struct shared *share(void)
+{
+        struct shared *s = peer_memory(sizeof *s);
+
+        REQUIRE_OK(crew_queue_new(&s->q, 0, CREW_OPT(queue, .bytes = 4000)));
+        s->listed = true;
+        return s;
+}
+
+static void unshare_it(struct shared *s)
+{
+        (void)crew_queue_free(s->q);
+        peer_memory_free(s, sizeof *s);
+}
+
+static crew__lock *lock_of(struct shared *s)
+{
+        return s->side == PUT ? &s->q->ring->producers.lock : &s->q->ring->consumers.lock;
+}
+
+static _Atomic uint64_t *index_of(struct shared *s)
+{
+        return s->side == PUT ? &s->q->ring->tail : &s->q->ring->head;
+}
+
+static long long rounds(void)
+{
+        return test_scale(200, 20);
+}
+
+/* Puts or takes one value; known to the queue before, so that no sleeper is disturbed by that. */
+static void victim(void *arg)
+{
+        struct shared *s = arg;
+        crew__thread *self = crew__thread_self();
+        int value;
+
+        REQUIRE_OK(crew__queue_enter(s->q));
+        /* The tracer may have forked with the lock held. */
+        if (self->robust)
+                self->robust->list_op_pending = NULL;
+        if (!s->listed)
+                self->robust = NULL;
+        victim_ready();
+        if (s->side == PUT)
+                (void)CREW_PUT(s->q, &s->value, CREW_S(5));
+        else
+                (void)CREW_GET(s->q, &value, CREW_S(5));
+}
+
+/* The same from the side of those who are left; its end is noted. */
+static void survivor(void *arg)
+{
+        struct shared *s = arg;
+        int value = s->value + 1;
+
+        if (s->side == PUT)
+                REQUIRE_OK(CREW_PUT(s->q, &value, CREW_S(10)));
+        else
+                REQUIRE_OK(CREW_GET(s->q, &value, CREW_S(10)));
+        atomic_store(&s->when, peer_now());
+        atomic_store(&s->done, 1);
+}
+
+static bool holding(void *arg)
+{
+        struct shared *s = arg;
+
+        return (atomic_load(&lock_of(s)->word) & FUTEX_TID_MASK) == (uint32_t)s->victim;
+}
+
+/* What is queued: values from first to last. Leaves the queue empty. */
+static void drain(struct shared *s, int first, int last)
+{
+        int value;
+
+        for (; CREW_GET(s->q, &value, CREW_NOW) == 0; first++)
+                CHECK_INT(value, ==, first);
+        CHECK_INT(first, ==, last + 1);
+}
+
+/* Steps a victim into the lock and `extra` instructions on, but not out of it again. */
+static bool step_inside(struct shared *s, long extra)
+{
+        s->victim = victim_start(victim, s);
+        if (victim_step_until(s->victim, holding, s, MOST_STEPS) < 0)
+                return false;
+        for (long i = 0; i < extra && holding(s); i++) {
+                if (!victim_step(s->victim))
+                        return false;
+        }
+        return holding(s);
+}
+
+/* One kill inside the lock. How long the survivor took from the kill on, or INT64_MAX. */
+static int64_t kill_holder(struct shared *s, bool already_waiting)
+{
+        pid_t pid = 0;
+        int64_t began;
+
+        atomic_store(&s->done, 0);
+        if (already_waiting) {
+                pid = peer_start(survivor, s);
+                (void)peer_await_sleep(pid, CREW_S(1));
+        }
+        began = peer_now();
+        peer_kill(s->victim);
+        if (!pid)
+                pid = peer_start(survivor, s);
+        for (int64_t until = began + test_slow(HANG); !s->listed && peer_now() < until;) {
+                atomic_store(&lock_of(s)->unlisted, 0);
+                peer_pause(CREW_MS(1));
+        }
+        if (!peer_await(&s->done, 1, s->listed ? CREW_S(5) : 0)) {
+                peer_kill(pid);
+                return INT64_MAX;
+        }
+        CHECK_INT(peer_join(pid), ==, 0);
+        return atomic_load(&s->when) - began;
+}
+
+static void sum_up(struct canary *canary, long long forced, int late)
+{
+        INFO("%lld forced kills, %d late", forced, late);
+        CHECK_INT(forced, ==, rounds());
+        /* One may be the machine's fault. */
+        CHECK_INT(late, <, 2);
+        canary_stop(canary);
+}
+
+static void killed_holders(enum side side)
+{
+        struct shared *s = share();
+        struct canary *canary = canary_start();
+        long long forced = 0;
+        int late = 0;
+
+        s->side = side;
+        for (long long i = 0; forced < rounds() && i < 3 * rounds(); i++) {
+                uint64_t before;
+                bool committed;
+
+                s->value = 10;
+                for (int v = 1; side == GET && v <= 3; v++)
+                        REQUIRE_OK(CREW_PUT(s->q, &v, CREW_NOW));
+                before = atomic_load(index_of(s));
+                if (!step_inside(s, (long)(i % EXTRA))) {
+                        /* Stepped out again: this one goes on to its end. */
+                        peer_kill(s->victim);
+                        while (CREW_GET(s->q, &s->value, CREW_NOW) == 0)
+                                ;
+                        continue;
+                }
+                committed = atomic_load(index_of(s)) != before;
+                late += canary_late(canary, kill_holder(s, i & 1), BOUND);
+                forced++;
+                if (side == PUT)
+                        drain(s, committed ? 10 : 11, 11);
+                else
+                        drain(s, committed ? 3 : 2, 3);
+        }
+        sum_up(canary, forced, late);
+        unshare_it(s);
+}
+
+TEST(producer_lock, "SIGKILL while holding the producers' lock", "[kill][queue]")
+{
+        TEST_DEADLINE(200);
+        killed_holders(PUT);
+}
+
+TEST(consumer_lock, "SIGKILL while holding the consumers' lock", "[kill][queue]")
+{
+        TEST_DEADLINE(200);
+        killed_holders(GET);
+}
+
+static void without_robust(enum side side)
+{
+        struct shared *s = share();
+        int value = 1;
+
+        s->side = side;
+        s->listed = false;
+        if (side == GET)
+                REQUIRE_OK(CREW_PUT(s->q, &value, CREW_NOW));
+        REQUIRE(step_inside(s, 5));
+        CHECK(kill_holder(s, false) == INT64_MAX);
+        unshare_it(s);
+}
+
+TEST(no_robust, "without the robust lock a killed holder stops everybody", "[kill][queue][twin]")
+{
+        without_robust(PUT);
+        without_robust(GET);
+}
+
+/* Takes one message after another once it may go; each is noted. */
+static void sleeper(void *arg)
+{
+        struct shared *s = arg;
+        int value;
+
+        REQUIRE_OK(crew__queue_enter(s->q));
+        atomic_store(&s->done, 1);
+        while (atomic_load(&s->go) == 0)
+                peer_pause(100000);
+        for (;;) {
+                int r = CREW_GET(s->q, &value, CREW_S(20));
+
+                if (r == -EPIPE)
+                        return;
+                REQUIRE(r == 0);
+                atomic_store(&s->when, peer_now());
+                atomic_fetch_add(&s->done, 1);
+        }
+}
+
+static pid_t start_sleeper(struct shared *s)
+{
+        pid_t pid;
+
+        atomic_store(&s->done, 0);
+        pid = peer_start(sleeper, s);
+        REQUIRE(peer_await(&s->done, 1, CREW_S(5)));
+        return pid;
+}
+
+/* Somebody has announced that it sleeps. */
+static bool asleep(struct shared *s)
+{
+        for (int i = 0; i < 100000 && !(atomic_load(&s->q->ring->readable.word) & 1); i++)
+                peer_pause(50000);
+        return atomic_load(&s->q->ring->readable.word) & 1;
+}
+
+/* Committed and out of the lock. */
+static bool committed(void *arg)
+{
+        struct shared *s = arg;
+
+        return atomic_load(index_of(s)) != s->index && atomic_load(&lock_of(s)->word) == 0;
+}
+
+static bool told(struct shared *s)
+{
+        return atomic_load(&s->q->ring->readable.word) != s->seen;
+}
+
+/* Kills the waiting victim some instructions behind its commit; true if nobody was told before. */
+static bool kill_untold(struct shared *s, long extra, int64_t *began)
+{
+        bool forced = false;
+
+        REQUIRE(asleep(s));
+        s->index = atomic_load(index_of(s));
+        s->seen = atomic_load(&s->q->ring->readable.word);
+        if (victim_step_until(s->victim, committed, s, MOST_STEPS) >= 0) {
+                for (long k = 0; k < extra && !told(s); k++)
+                        (void)victim_step(s->victim);
+                forced = !told(s) && !crew_queue_empty(s->q);
+        }
+        *began = peer_now();
+        peer_kill(s->victim);
+        return forced;
+}
+
+TEST(untold, "SIGKILL between commit and notify", "[kill][queue]")
+{
+        struct shared *s = share();
+        struct canary *canary = canary_start();
+        pid_t pid = start_sleeper(s);
+        long long forced = 0;
+        int late = 0;
+
+        TEST_DEADLINE(200);
+        atomic_store(&s->go, 1);
+        for (long long i = 0; forced < rounds() && i < 5 * rounds(); i++) {
+                uint32_t before = atomic_load(&s->done);
+                int64_t began;
+
+                s->victim = victim_start(victim, s);
+                forced += kill_untold(s, (long)(i % 12), &began);
+                REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+                CHECK(crew_queue_empty(s->q));
+        }
+        sum_up(canary, forced, late);
+        REQUIRE_OK(crew_queue_close(s->q));
+        CHECK_INT(peer_join(pid), ==, 0);
+        unshare_it(s);
+}
+
+TEST(no_slice, "without the slice a sleeper that nobody told sleeps on", "[kill][queue][twin]")
+{
+        struct shared *s = share();
+        pid_t pid = start_sleeper(s);
+        int64_t began;
+
+        s->victim = victim_start(victim, s);
+        atomic_store(&s->q->ring->state, 0);
+        atomic_store(&s->go, 1);
+        CHECK(kill_untold(s, 2, &began));
+        CHECK(!peer_await(&s->done, 2, HANG));
+        CHECK_INT(crew_queue_count(s->q), ==, 1);
+        peer_kill(pid);
+        unshare_it(s);
+}
+
+/* Runs the victim until it sleeps on a futex. */
+static bool to_sleep(struct shared *s)
+{
+        bool inside = false;
+
+        for (int calls = 0; calls < 500; calls++) {
+                if (!victim_to_syscall(s->victim))
+                        return false;
+                inside = !inside;
+                if (inside && victim_call(s->victim) == SYS_futex)
+                        return victim_resume(s->victim) && peer_await_sleep(s->victim, CREW_S(1));
+        }
+        return false;
+}
+
+/* Did the victim's sleep end by a wake? It stands behind the call and has looked at nothing yet. */
+static bool woken(struct shared *s)
+{
+        return victim_stop(s->victim) && victim_result(s->victim) == 0;
+}
+
+TEST(woken_get, "SIGKILL of a get that was just woken", "[kill][queue]")
+{
+        struct shared *s = share();
+        struct canary *canary = canary_start();
+        pid_t pid = start_sleeper(s);
+        long long forced = 0;
+        int late = 0;
+
+        TEST_DEADLINE(200);
+        s->side = GET;
+        atomic_store(&s->go, 1);
+        for (long long i = 0; forced < rounds() && i < 5 * rounds(); i++) {
+                uint32_t before = atomic_load(&s->done);
+                int64_t began;
+
+                s->victim = victim_start(victim, s);
+                REQUIRE(to_sleep(s));
+                began = peer_now();
+                REQUIRE_OK(CREW_PUT(s->q, &s->value, CREW_NOW));
+                forced += woken(s);
+                peer_kill(s->victim);
+                REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+        }
+        sum_up(canary, forced, late);
+        REQUIRE_OK(crew_queue_close(s->q));
+        CHECK_INT(peer_join(pid), ==, 0);
+        unshare_it(s);
+}
+
+TEST(no_herd, "without a wake for all the others sleep beside the message", "[kill][queue][twin]")
+{
+        struct shared *s = share();
+        crew__events *events = &s->q->ring->readable;
+        pid_t pid = start_sleeper(s);
+
+        s->side = GET;
+        s->victim = victim_start(victim, s);
+        atomic_store(&s->q->ring->state, 0);
+        REQUIRE(to_sleep(s));
+        atomic_store(&s->go, 1);
+        peer_pause(CREW_MS(50));
+        /* A put that sees no sleeper, then a wake for the first of the two. */
+        atomic_fetch_and(&events->word, ~1U);
+        REQUIRE_OK(CREW_PUT(s->q, &s->value, CREW_NOW));
+        (void)crew__sys_futex_wake(&events->word, 1);
+        CHECK(woken(s));
+        peer_kill(s->victim);
+        CHECK(!peer_await(&s->done, 2, HANG));
+        CHECK_INT(crew_queue_count(s->q), ==, 1);
+        peer_kill(pid);
+        unshare_it(s);
+}
+
+TEST(woken_put, "SIGKILL of a put that was just woken for its lock", "[kill][queue]")
+{
+        struct shared *s = share();
+        struct canary *canary = canary_start();
+        long long forced = 0;
+        int late = 0, got;
+
+        TEST_DEADLINE(200);
+        for (long long i = 0; forced < rounds() && i < 20 * rounds(); i++) {
+                crew__patience patience = crew__patience_of(CREW_S(1));
+                crew__hold hold;
+                int64_t began;
+                pid_t pid;
+
+                REQUIRE(crew__lock_acquire(lock_of(s), &hold, &patience) >= 0);
+                atomic_store(&s->done, 0);
+                s->victim = victim_start(victim, s);
+                pid = peer_start(survivor, s);
+                REQUIRE(peer_await_sleep(pid, CREW_S(5)));
+                REQUIRE(to_sleep(s));
+                began = peer_now();
+                crew__lock_release(lock_of(s), &hold);
+                forced += woken(s);
+                peer_kill(s->victim);
+                CHECK_INT(peer_join(pid), ==, 0);
+                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+                REQUIRE_OK(CREW_GET(s->q, &got, CREW_NOW));
+                CHECK(crew_queue_empty(s->q));
+        }
+        sum_up(canary, forced, late);
+        unshare_it(s);
+}
+
+/* A sleeper on the lock as the library's would be without its slice. */
+static void sleep_unsliced(void *arg)
+{
+        struct shared *s = arg;
+        _Atomic uint32_t *word = &lock_of(s)->word;
+
+        atomic_store(&s->go, (uint32_t)-crew__sys_futex_wait(
+                                     word, atomic_load(word), crew_clock() + test_slow(HANG)));
+}
+
+TEST(no_lock_slice, "without the slice a sleeper beside a killed one misses the lock",
+        "[kill][queue][twin]")
+{
+        crew__patience patience = crew__patience_of(CREW_S(1));
+        struct shared *s = share();
+        crew__hold hold;
+        bool forced = false;
+
+        TEST_DEADLINE(60);
+        for (int i = 0; !forced && i < 40; i++) {
+                pid_t pid;
+
+                REQUIRE(crew__lock_acquire(lock_of(s), &hold, &patience) >= 0);
+                s->victim = victim_start(victim, s);
+                REQUIRE(to_sleep(s));
+                pid = peer_start(sleep_unsliced, s);
+                REQUIRE(peer_await_sleep(pid, CREW_S(5)));
+                crew__lock_release(lock_of(s), &hold);
+                forced = woken(s);
+                peer_kill(s->victim);
+                CHECK_INT(peer_join(pid), ==, 0);
+                if (forced)
+                        CHECK_INT(atomic_load(&s->go), ==, ETIMEDOUT);
+        }
+        CHECK(forced);
+        unshare_it(s);
+}
