@@ -340,3 +340,42 @@ TEST(queue_inside, "a queue that was there before goes on working", "[live][sand
         CHECK_INT(peer_join(peer_start(goes_on, q)), ==, 0);
         CHECK_INT(crew_queue_get(q, text, sizeof text, CREW_S(1)), ==, 3);
 }
+
+static void waits(void *arg)
+{
+        crew_auto(waiter) w = NULL;
+        crew_completion done;
+        char text[8];
+
+        enter("stdio", CREW_BEST_EFFORT);
+        REQUIRE_OK(crew_waiter_new(&w, 0));
+        REQUIRE_OK(crew_waiter_timer(w, CREW_MS(1), 0, 1));
+        CHECK_INT(crew_waiter_wait(w, &done, 1, CREW_S(5)), ==, 1);
+        CHECK_INT(done.kind, ==, CREW_TIMER);
+        REQUIRE_OK(crew_waiter_get(w, arg, text, sizeof text, 2));
+        CHECK_INT(crew_waiter_wait(w, &done, 1, CREW_MS(30)), ==, -ETIMEDOUT);
+        CHECK_INT(crew_queue_put(arg, "hi", 3, CREW_S(1)), ==, 0);
+        CHECK_INT(crew_waiter_wait(w, &done, 1, CREW_S(5)), ==, 1);
+        CHECK_INT(done.kind, ==, CREW_GOT);
+}
+
+static void had_a_ring(void *arg)
+{
+        crew_auto(waiter) w = NULL;
+        crew_completion done;
+
+        REQUIRE_OK(crew_waiter_new(&w, 0));
+        REQUIRE_OK(crew_waiter_timer(w, CREW_MS(1), 0, 1));
+        CHECK_INT(crew_waiter_wait(w, &done, 1, CREW_S(5)), ==, 1);
+        w = crew_waiter_free(w);
+        waits(arg);
+}
+
+TEST(waiter_inside, "a waiter made inside waits without io_uring", "[live][sandbox]")
+{
+        crew_auto(queue) q = NULL;
+
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        CHECK_INT(peer_join(peer_start(waits, q)), ==, 0);
+        CHECK_INT(peer_join(peer_start(had_a_ring, q)), ==, 0);
+}
