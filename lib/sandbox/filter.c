@@ -99,7 +99,9 @@ static int export(int fd, const struct crew__scope *scope, enum crew__refusal re
                 return crew__fail(ENOMEM, "sandbox: libseccomp cannot begin a filter");
         r = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
         if (r < 0)
-                return crew__fail(-r, "sandbox: libseccomp: %s", strerror(-r));
+                return crew__fail(EOPNOTSUPP,
+                        "sandbox: seccomp filters that end a process are not to be had here: no "
+                        "seccomp(2) in this kernel, or a sandbox around this process refuses it");
         making.context = context;
         r = crew__rules_each(scope, add_rule, &making);
         if (r < 0)

@@ -84,6 +84,7 @@ static void close_some(bool has_close_range)
         crew__plan plan;
         pid_t pid;
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew_sandbox_new(&s, "stdio", CREW_BEST_EFFORT));
         REQUIRE_OK(crew__plan_new(&plan, s, &o));
         plan.close_range &= has_close_range;
@@ -212,6 +213,7 @@ TEST(failing_step, "the step that failed is told", "[unit][sandbox]")
         crew__plan plan;
         pid_t pid;
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew_sandbox_new(&s, "stdio", CREW_LANDLOCK_OFF));
         REQUIRE_OK(crew__plan_new(&plan, s, &o));
         pid = fork();
@@ -275,6 +277,7 @@ TEST(cost, "a filter is short and loads fast", "[unit][sandbox]")
         static const char *const words[] = { "compute", "stdio", "rwcpath", "stdio inet unix",
                 "rwcpath fattr inet unix thread proc exec" };
 
+        peer_needs_seccomp();
         for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
                 struct crew__plan_options o = { .control = -1, .reports = true };
                 int64_t *entered = peer_memory(sizeof *entered);

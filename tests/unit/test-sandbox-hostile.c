@@ -232,6 +232,7 @@ static void each_refusal(void *arg)
 TEST(kernel_agrees, "the kernel refuses every call that the replay says it refuses",
         "[unit][sandbox]")
 {
+        peer_needs_seccomp();
         for (size_t p = 0; p < COUNT(presets); p++) {
                 struct confined c = { .words = presets[p], .strictness = CREW__FOREIGN,
                         .no_report = true, .body = each_refusal };

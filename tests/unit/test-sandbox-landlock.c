@@ -70,6 +70,13 @@ static bool missing(void)
         return !crew__has(CREW__LANDLOCK);
 }
 
+static void needs_landlock(void)
+{
+        peer_needs_seccomp();
+        if (missing())
+                SKIP("no Landlock here");
+}
+
 static void read_only(void *arg)
 {
         (void)arg;
@@ -119,8 +126,7 @@ static void with_tree(const char *pattern, void (*body)(void *), int mode)
         char words[512] = "";
         struct confined c = { .words = words, .body = body, .mode = mode };
 
-        if (missing())
-                SKIP("no Landlock here");
+        needs_landlock();
         make_tree();
         for (size_t n = 0; *pattern; pattern++, n = strlen(words))
                 snprintf(words + n, sizeof words - n, "%.*s", *pattern == '@' ? 99 : 1,
@@ -175,8 +181,7 @@ TEST(truncation, "what may only be read is not truncated, whatever Landlock's ag
         struct confined c = { .words = words, .body = no_truncation, .strictness = CREW__SOFT };
         struct stat st;
 
-        if (missing())
-                SKIP("no Landlock here");
+        needs_landlock();
         make_tree();
         snprintf(words, sizeof words, "rpath:%s rwpath:%s/w", top, top);
         confine(&c);
@@ -211,7 +216,8 @@ TEST(signals, "proc does not reach processes outside, where Landlock can tell",
 {
         struct confined c = { .words = "proc", .body = kill_parent };
 
-        if (missing() || crew__sys_landlock_abi() < 6)
+        needs_landlock();
+        if (crew__sys_landlock_abi() < 6)
                 SKIP("Landlock is older than ABI 6");
         confine(&c);
         CHECK_INT(c.code, ==, 0);
@@ -230,8 +236,7 @@ TEST(second_lock, "Landlock refuses paths also where the filter would not", "[un
         crew__plan plan;
         pid_t pid;
 
-        if (missing())
-                SKIP("no Landlock here");
+        needs_landlock();
         REQUIRE_OK(crew_sandbox_new(&s, "stdio", CREW_BEST_EFFORT));
         REQUIRE_OK(crew__plan_new(&plan, s, &o));
         CHECK(plan.ruleset.fd >= 0);
@@ -272,8 +277,7 @@ TEST(trials, "the self-test picks something that must be refused", "[unit][sandb
                 { "rpath wpath:/tmp", "/dev/null" }, { "rwpath:/", NULL }, { "rwpath", NULL },
                 { "rpath:/ wpath:/dev", NULL }, { "wpath", "/" }, { "rwpath:/dev", "/" } };
 
-        if (missing())
-                SKIP("no Landlock here");
+        needs_landlock();
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 crew__plan plan;
 
@@ -288,8 +292,7 @@ TEST(no_such_path, "a path that is not there is refused by name", "[unit][sandbo
 {
         crew__plan plan;
 
-        if (missing())
-                SKIP("no Landlock here");
+        needs_landlock();
         CHECK_INT(prepare("rpath:/nonexistent/x", CREW_BEST_EFFORT, &plan), ==, -ENOENT);
         CHECK(strstr(crew_error_detail(), "/nonexistent/x") != NULL);
         REQUIRE_OK(prepare("rpath:/nonexistent/x", CREW_LANDLOCK_OFF, &plan));
@@ -323,5 +326,6 @@ static void without_landlock(void *arg)
 
 TEST(forced_off, "without Landlock paths are refused, and only words go on", "[unit][sandbox]")
 {
+        peer_needs_seccomp();
         CHECK_INT(peer_join(peer_start(without_landlock, NULL)), ==, 0);
 }

@@ -44,6 +44,7 @@ static crew__filter filter_of(unsigned words, enum crew__refusal refusal)
                 .n_events = 1, .self = PID };
         crew__filter f;
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew__filter_new(&f, &scope, refusal));
         return f;
 }

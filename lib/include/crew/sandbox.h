@@ -79,7 +79,8 @@ CREW_PUBLIC int crew_sandbox_path(crew_sandbox *s, int rights, const char *path)
  * and pools before: what is entered can make no shared memory, and a waiter made before cannot wait
  * any more.
  *
- * Returns 0; -EOPNOTSUPP: Landlock is needed and missing, or cannot reach the other threads;
+ * Returns 0; -EOPNOTSUPP: seccomp is missing, or Landlock is needed and missing, or it cannot reach
+ * the other threads;
  * -EPERM: a word that was given up before; -ENOENT, -EACCES, ...: a path cannot be opened; -EBUSY:
  * another thread has a filter of its own; -EINVAL, -ENOMEM, -EMFILE. After a failure nothing or a
  * part is in force: end the process.
