@@ -22,6 +22,30 @@ static struct {
         crew__page *page;
 } me;
 
+#ifdef __GLIBC__
+/* All streams, newest first; exported by glibc since 2.2.5 though no header names it. */
+extern FILE *_IO_list_all __attribute__((weak));
+#endif
+
+/*
+ * Does any stream hold output? fflush(NULL) would find out too, by locking and so copying what the
+ * child still shares with its parent: a tenth of the cost of a start. Only with one thread.
+ */
+static bool any_output(void)
+{
+#ifdef __GLIBC__
+        if (&_IO_list_all) {
+                for (const FILE *f = _IO_list_all; f; f = f->_chain) {
+                        /* A wide stream keeps its output elsewhere. */
+                        if (f->_mode > 0 || f->_IO_write_ptr > f->_IO_write_base)
+                                return true;
+                }
+                return false;
+        }
+#endif
+        return true;
+}
+
 /*
  * Flushes everything, unless a thread of this child sits in a read of stdin: it holds the stream's
  * lock, and flushing all streams would wait for it.
@@ -29,7 +53,8 @@ static struct {
 static void flush_streams(void)
 {
         if (crew__single_threaded()) {
-                (void)fflush(NULL);
+                if (any_output())
+                        (void)fflush(NULL);
                 return;
         }
         if (ftrylockfile(stdin) == 0) {

@@ -57,7 +57,8 @@ CREW_PUBLIC crew_waiter *crew_waiter_free(crew_waiter *w);
 
 /*
  * Waits until at least one operation completes and stores up to `max` completions.
- * Returns how many (at least 1); -EAGAIN or -ETIMEDOUT; -EINTR; -EINVAL: max < 1; -EDEADLK: nothing
+ * Returns how many (at least 1); -EAGAIN or -ETIMEDOUT; -EINTR (io_uring answers so also after the
+ * process was stopped and continued); -EINVAL: max < 1; -EDEADLK: nothing
  * is armed and the timeout is CREW_FOREVER while nobody asked for _pollfd; -ECHILD.
  */
 CREW_PUBLIC int crew_waiter_wait(crew_waiter *w, crew_completion *out, int max, int64_t timeout);
