@@ -8,6 +8,7 @@
 #include <crew/features.h>
 #include <crew/process.h>
 #include <crew/queue.h>
+#include <crew/sandbox.h>
 #include <crew/wait.h>
 
 #endif
