@@ -19,8 +19,8 @@ static enum crew__refusal refusal_of(const crew_sandbox *s, const struct crew__p
                 return CREW__REFUSE_ERRNO;
         case CREW__SOFT:
                 /* A handler is lost in a program that is executed. */
-                return o->reports && !(s->words & CREW__EXEC) ? CREW__REFUSE_TRAP :
-                                                                CREW__REFUSE_ERRNO;
+                return o->reports && !(s->words & CREW__EXEC) ? CREW__REFUSE_TRAP
+                                                              : CREW__REFUSE_ERRNO;
         default:
                 return o->reports ? CREW__REFUSE_TRAP : CREW__REFUSE_KILL;
         }
@@ -41,13 +41,15 @@ static int fill(crew__plan *p, const crew_sandbox *s, const struct crew__plan_op
                         return crew__fail(ENOMEM, "sandbox: no memory");
                 memcpy(p->events, o->events, o->n_events * sizeof *p->events);
         }
-        p->scope = (struct crew__scope){ .words = s->words, .control = o->control,
-                .events = p->events, .n_events = o->n_events };
+        p->scope = (struct crew__scope){ .words = s->words,
+                .control = o->control,
+                .events = p->events,
+                .n_events = o->n_events };
         if (!p->none)
                 p->scope.words = crew__words_closed(s->words | crew__words_of_host());
         if (refusal == CREW__REFUSE_TRAP)
                 p->scope.words |= CREW__HANDLED;
-        r = crew__ruleset_new(&p->ruleset, s);
+        r = crew__ruleset_new(&p->ruleset, s, true);
         if (r < 0)
                 return r;
         if (p->ruleset.abi && p->ruleset.abi < 3 && s->limited & CREW_PATH_WRITE)

@@ -34,7 +34,7 @@ typedef struct crew__plan {
         int *events;
         crew__filter filter;
         crew__ruleset ruleset;
-        bool none;        /* the policy is `none`: only descriptors and limits are seen to */
+        bool none; /* the policy is `none`: only descriptors and limits are seen to */
         bool soft, reports;
         bool close_range; /* the kernel has it */
 } crew__plan;
@@ -43,8 +43,7 @@ typedef struct crew__plan {
  * Prepares a policy; holds one close-on-exec descriptor. The policy may be freed afterwards.
  * Returns 0 or what crew__filter_new() and crew__ruleset_new() return, with words.
  */
-int crew__plan_new(
-        crew__plan *p, const crew_sandbox *s, const struct crew__plan_options *options);
+int crew__plan_new(crew__plan *p, const crew_sandbox *s, const struct crew__plan_options *options);
 
 /* Frees what it holds, not the struct. */
 void crew__plan_free(crew__plan *p);

@@ -27,9 +27,8 @@ static unsigned calculate(unsigned short code, unsigned a, unsigned b, int *unfi
         case BPF_NEG:
                 return 0U - a;
         case BPF_DIV:
-                if (b)
-                        return a / b;
-                /* fallthrough */
+                *unfit = b == 0;
+                return b ? a / b : 0;
         default:
                 *unfit = 1;
                 return 0;

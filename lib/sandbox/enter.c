@@ -14,6 +14,7 @@
 #include <langinfo.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include <wchar.h>
 
 #if defined(__GLIBC__)
+#include <sys/single_threaded.h>
+
 /* Beyond it arenas are shared; glibc would read the number of processors from a file to know. */
 static void settle_arenas(void)
 {
@@ -84,12 +87,23 @@ void crew__sandbox_warm_up(void)
         (void)strerror(ENOENT);
 }
 
+/*
+ * The words that this process (or the one it was forked from) entered with, 0 before it did. What
+ * follows can only narrow them, and may do only what they allow.
+ */
+static _Atomic unsigned entered;
+
 /* How many threads this process has; -1 if nobody tells. */
 static int count_threads(void)
 {
-        DIR *directory = opendir("/proc/self/task");
+        DIR *directory;
         int n = 0;
 
+#if defined(__GLIBC__)
+        if (__libc_single_threaded)
+                return 1;
+#endif
+        directory = opendir("/proc/self/task");
         if (!directory)
                 return -1;
         for (const struct dirent *e; (e = readdir(directory));)
@@ -99,16 +113,16 @@ static int count_threads(void)
 }
 
 /* Landlock holds for the calling thread only; whether that will do, and what if not. */
-static int check_threads(const crew_sandbox *s, crew__ruleset *ruleset, int threads)
+static int check_threads(const crew_sandbox *s, crew__ruleset *ruleset)
 {
-        if (threads == 1 || ruleset->fd < 0)
+        if (ruleset->fd < 0 || count_threads() == 1)
                 return 0;
         if (s->limited || s->mode == CREW_REQUIRE)
                 return crew__fail(EOPNOTSUPP,
-                        "sandbox: this process has other threads (%d in all), and Landlock (ABI "
-                        "%d) restricts only the one that enters: enter before starting threads, or "
-                        "use CREW_LANDLOCK_OFF",
-                        threads, ruleset->abi);
+                        "sandbox: this process has other threads, and Landlock (ABI %d) restricts "
+                        "only the one that enters: enter before starting threads, or use "
+                        "CREW_LANDLOCK_OFF",
+                        ruleset->abi);
         /* The filter refuses all that Landlock would; that one was only a second lock. */
         crew__ruleset_free(ruleset);
         return 0;
@@ -125,24 +139,24 @@ static int load(const crew__filter *f)
                         "cannot be put under one",
                         r);
         if (r < 0)
-                return crew__fail(-r, "sandbox: %s: %s", crew__step_name(CREW__STEP_FILTER),
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: %s: %s", crew__step_name(CREW__STEP_FILTER), strerror(-r));
         return 0;
 }
 
-static int enter(const crew_sandbox *s, const crew__filter *f, crew__ruleset *ruleset)
+static int enforce(const crew_sandbox *s, const crew__filter *f, crew__ruleset *ruleset)
 {
-        int r = check_threads(s, ruleset, count_threads());
+        int r = check_threads(s, ruleset);
 
         if (r < 0)
                 return r;
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                return crew__fail(errno, "sandbox: %s: %m",
-                        crew__step_name(CREW__STEP_NO_NEW_PRIVS));
+                return crew__fail(
+                        errno, "sandbox: %s: %m", crew__step_name(CREW__STEP_NO_NEW_PRIVS));
         r = crew__ruleset_restrict(ruleset);
         if (r < 0)
-                return crew__fail(-r, "sandbox: %s: %s", crew__step_name(CREW__STEP_LANDLOCK),
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: %s: %s", crew__step_name(CREW__STEP_LANDLOCK), strerror(-r));
         r = crew__ruleset_test(ruleset);
         if (r < 0)
                 return crew__fail(-r,
@@ -153,21 +167,50 @@ static int enter(const crew_sandbox *s, const crew__filter *f, crew__ruleset *ru
 }
 
 /* What the process could use until now, and will be refused. */
-static void note_losses(const crew_sandbox *s)
+static void note_losses(void)
 {
         static const enum crew__feature lost[] = { CREW__IO_URING, CREW__CLONE3, CREW__USERNS,
-                CREW__SECCOMP_NOTIFY, CREW__PIDFD_INFO };
+                CREW__SECCOMP_NOTIFY };
 
-        (void)s;
         for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
                 if (crew__has(lost[i]))
                         crew__feature_fell_short(lost[i], EPERM);
         }
 }
 
+/*
+ * What a second time is possible: fewer words always, fewer paths where the first words let them be
+ * opened. Without paths the first ruleset stays as it is, and the filter takes away the words.
+ */
+static int check_narrowing(const crew_sandbox *s, unsigned before)
+{
+        const char *more = crew__word_name(s->words & ~before);
+
+        if (more)
+                return crew__fail(EPERM,
+                        "sandbox: the word %s is not in force any more and cannot come back", more);
+        if (!(before & CREW__STDIO) || (s->limited && !(before & CREW__RPATH)))
+                return crew__fail(EOPNOTSUPP,
+                        "sandbox: giving up more takes %s, which the sandbox that is in force "
+                        "refuses",
+                        s->limited ? "rpath, to open the paths" : "stdio");
+        return 0;
+}
+
+/* From here on the filter of a former time may end the process for what it does. */
+static int prepare(const crew_sandbox *s, unsigned before, crew__ruleset *ruleset)
+{
+        if (!before) {
+                crew__sandbox_warm_up();
+                return crew__ruleset_new(ruleset, s, true);
+        }
+        return s->limited ? crew__ruleset_new(ruleset, s, false) : 0;
+}
+
 int crew_sandbox_enter(crew_sandbox *s)
 {
         struct crew__scope scope = { .control = -1, .self = (uint32_t)crew__sys_getpid() };
+        unsigned before = atomic_load(&entered);
         crew__ruleset ruleset = { .fd = -1 };
         crew__filter filter = { 0 };
         int r;
@@ -176,18 +219,24 @@ int crew_sandbox_enter(crew_sandbox *s)
                 return crew__fail(EINVAL, "sandbox: s is NULL");
         if (s->words & CREW__NONE)
                 return 0;
-        scope.words = crew__words_closed(s->words | crew__words_of_host());
-        r = crew__ruleset_new(&ruleset, s);
+        if (before) {
+                r = check_narrowing(s, before);
+                if (r < 0)
+                        return r;
+        }
+        r = prepare(s, before, &ruleset);
         if (r < 0)
                 return r;
+        scope.words = crew__words_closed(s->words | crew__words_of_host()) | CREW__NARROWING;
         if (ruleset.abi && ruleset.abi < 3 && s->limited & CREW_PATH_WRITE)
                 scope.words |= CREW__NO_TRUNCATE;
         /* Trap, not kill: a debugger or a handler of the host's then sees which call it was. */
         r = crew__filter_new(&filter, &scope, CREW__REFUSE_TRAP);
+        if (r == 0)
+                r = enforce(s, &filter, &ruleset);
         if (r == 0) {
-                crew__sandbox_warm_up();
-                note_losses(s);
-                r = enter(s, &filter, &ruleset);
+                note_losses();
+                atomic_store(&entered, s->words);
         }
         crew__filter_free(&filter);
         crew__ruleset_free(&ruleset);

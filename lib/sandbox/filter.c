@@ -3,16 +3,14 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
-#include "kernel/features.h"
-#include "kernel/missing.h"
 #include "sandbox/bpf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <seccomp.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 /* Stands for the pid of a process that is made later; above the highest pid a kernel gives. */
 enum { PLACEHOLDER = 0x7ffffff1 };
@@ -89,12 +87,11 @@ static uint32_t action_of(enum crew__refusal refusal)
         }
 }
 
-/* The program as libseccomp writes it, into a memfd. */
+/* The program as libseccomp writes it, into a pipe. */
 static int export(int fd, const struct crew__scope *scope, enum crew__refusal refusal)
 {
         __attribute__((cleanup(context_freep))) scmp_filter_ctx context = NULL;
         struct making making = { .refusal = action_of(refusal) };
-        struct rlimit limit;
         int r;
 
         context = seccomp_init(making.refusal);
@@ -102,19 +99,17 @@ static int export(int fd, const struct crew__scope *scope, enum crew__refusal re
                 return crew__fail(ENOMEM, "sandbox: libseccomp cannot begin a filter");
         r = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
         if (r < 0)
-                return crew__fail(-r, "sandbox: libseccomp: %s", strerror(-r));
+                return crew__fail(EOPNOTSUPP,
+                        "sandbox: seccomp filters that end a process are not to be had here: no "
+                        "seccomp(2) in this kernel, or a sandbox around this process refuses it");
         making.context = context;
         r = crew__rules_each(scope, add_rule, &making);
         if (r < 0)
                 return r;
-        /* Writing beyond it would send SIGXFSZ to the host. */
-        if (getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
-                limit.rlim_cur < CREW__FILTER_MAX * sizeof(struct sock_filter))
-                return crew__fail(EFBIG, "sandbox: RLIMIT_FSIZE (ulimit -f) is too small");
         r = seccomp_export_bpf(context, fd);
         if (r < 0)
-                return crew__fail(-r, "sandbox: libseccomp cannot write the filter: %s",
-                        strerror(-r));
+                return crew__fail(
+                        -r, "sandbox: libseccomp cannot write the filter: %s", strerror(-r));
         return 0;
 }
 
@@ -147,7 +142,7 @@ static int read_back(crew__filter *f, int fd)
         if (!f->code)
                 return crew__fail(ENOMEM, "sandbox: no memory for the filter");
         begin = write_prologue(f->code);
-        size = pread(fd, f->code + begin, room - begin * sizeof *f->code, 0);
+        size = read(fd, f->code + begin, room - begin * sizeof *f->code);
         if (size <= 0 || (size_t)size % sizeof *f->code ||
                 (size_t)size == room - begin * sizeof *f->code)
                 return crew__fail(EIO, "sandbox: the filter cannot be read back or is too long");
@@ -193,7 +188,8 @@ static int check(const crew__filter *f)
                 for (const char *const *name = crew__closed_calls; *name; name++) {
                         int nr = seccomp_syscall_resolve_name(*name);
 
-                        if (nr >= 0 && lets_through(f, crew__native_arch(), (unsigned)nr, arguments[a]))
+                        if (nr >= 0 &&
+                                lets_through(f, crew__native_arch(), (unsigned)nr, arguments[a]))
                                 return crew__fail(ENOTRECOVERABLE,
                                         "sandbox: the filter would allow %s; is libseccomp sound?",
                                         *name);
@@ -213,10 +209,27 @@ static int check(const crew__filter *f)
         return 0;
 }
 
+/*
+ * libseccomp 2.5 writes to descriptors only. A pipe: a process that is in a sandbox already can
+ * make no memfd, and RLIMIT_FSIZE does not count. It must hold the whole program, as nobody reads
+ * meanwhile; one that was cut would not pass the check.
+ */
+static int open_pipe(int *in, int *out)
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+                return crew__fail(errno, "sandbox: no pipe for the filter: %m");
+        *in = ends[0];
+        *out = ends[1];
+        return 0;
+}
+
 int crew__filter_new(crew__filter *f, const struct crew__scope *scope, enum crew__refusal refusal)
 {
         struct crew__scope whole = *scope;
-        CREW__AUTO_CLOSE int fd = -1;
+        CREW__AUTO_CLOSE int in = -1;
+        CREW__AUTO_CLOSE int out = -1;
         crew__filter made = { 0 };
         int r;
 
@@ -226,13 +239,11 @@ int crew__filter_new(crew__filter *f, const struct crew__scope *scope, enum crew
         }
         if (!whole.self)
                 whole.self = PLACEHOLDER;
-        fd = memfd_create("crew:filter",
-                MFD_CLOEXEC | (crew__has(CREW__NOEXEC_SEAL) ? MFD_NOEXEC_SEAL : 0));
-        if (fd < 0)
-                return crew__fail(errno, "sandbox: no memory file for the filter: %m");
-        r = export(fd, &whole, refusal);
+        r = open_pipe(&in, &out);
         if (r == 0)
-                r = read_back(&made, fd);
+                r = export(out, &whole, refusal);
+        if (r == 0)
+                r = read_back(&made, in);
         if (r == 0)
                 r = find_placeholders(&made);
         if (r == 0)

@@ -29,7 +29,7 @@ typedef struct crew__filter {
  * Builds the program for the scope and replays the calls that must never get through. Where
  * scope->self is 0 the program is made for a process that does not exist yet, which then puts its
  * pid into a copy: crew__filter_set_self(). A scope with CREW__NONE has no filter: length 0.
- * Returns 0; -ENOMEM, -EMFILE, -EFBIG; -ENOTRECOVERABLE: the program lets through what it must not
+ * Returns 0; -EOPNOTSUPP: no seccomp here; -ENOMEM, -EMFILE; -ENOTRECOVERABLE: the program lets through what it must not
  * (a libseccomp with a fault).
  */
 int crew__filter_new(crew__filter *f, const struct crew__scope *scope, enum crew__refusal refusal);

@@ -17,8 +17,7 @@ enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPE = 
 
 #define FS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define FS_WRITE                                                                                   \
-        (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE |                             \
-                LANDLOCK_ACCESS_FS_IOCTL_DEV)
+        (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE | LANDLOCK_ACCESS_FS_IOCTL_DEV)
 #define FS_CREATE                                                                                  \
         (LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |                          \
                 LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |                        \
@@ -212,7 +211,7 @@ static void choose_trial(crew__ruleset *r, unsigned open_trials)
         }
 }
 
-static int fill(crew__ruleset *r, const crew_sandbox *s)
+static int fill(crew__ruleset *r, const crew_sandbox *s, bool test)
 {
         unsigned open_trials = (1U << TRIALS) - 1;
         uint64_t everywhere = access_everywhere(s);
@@ -233,11 +232,12 @@ static int fill(crew__ruleset *r, const crew_sandbox *s)
                         return error;
                 strike(&open_trials, &st, access);
         }
-        choose_trial(r, open_trials);
+        if (test)
+                choose_trial(r, open_trials);
         return 0;
 }
 
-int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s)
+int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s, bool test)
 {
         crew__ruleset made = { .fd = -1 };
         int error;
@@ -261,7 +261,7 @@ int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s)
         made.fd = create(s, made.abi);
         if (made.fd < 0)
                 return made.fd;
-        error = fill(&made, s);
+        error = fill(&made, s, test);
         if (error < 0) {
                 crew__ruleset_free(&made);
                 return error;

@@ -26,12 +26,13 @@ typedef struct crew__ruleset {
  *
  * Everything that Landlock can refuse is refused except what words without paths allow everywhere
  * and words with paths allow there; a policy without path words is refused every path, though its
- * filter lets no such call through.
+ * filter lets no such call through. `test` looks for what crew__ruleset_test() can try, by opening
+ * it: not where a filter is in force that ends the process for that.
  *
  * Returns 0; -EOPNOTSUPP: paths are given and there is no Landlock, or CREW_REQUIRE and a gap;
  * -ENOENT, -EACCES, ...: a path cannot be opened; -EMFILE, -ENOMEM.
  */
-int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s);
+int crew__ruleset_new(crew__ruleset *r, const crew_sandbox *s, bool test);
 
 /* Closes the descriptor. */
 void crew__ruleset_free(crew__ruleset *r);

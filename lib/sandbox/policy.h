@@ -29,7 +29,7 @@ enum crew__word_number {
 #define CREW__NUMBER(constant, text, brings) CREW__NUMBER_##constant,
         CREW__WORDS(CREW__NUMBER)
 #undef CREW__NUMBER
-        CREW__WORD_COUNT
+                CREW__WORD_COUNT
 };
 
 enum crew__word {

@@ -15,7 +15,7 @@
 enum { EMPTY, WRITING, WRITTEN };
 
 #ifndef SYS_SECCOMP
-#        define SYS_SECCOMP 1 /* si_code of a filter's SIGSYS */
+#define SYS_SECCOMP 1 /* si_code of a filter's SIGSYS */
 #endif
 
 /* Of this process; set before the filter is loaded, read by the handler only. */
@@ -117,7 +117,8 @@ static void on_sigsys(int signal, siginfo_t *info, void *context)
 
 int crew__report_install(crew__report *r, bool soft)
 {
-        struct sigaction action = { .sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+        struct sigaction action = { .sa_sigaction = on_sigsys,
+                .sa_flags = SA_SIGINFO | SA_ONSTACK };
         const uint64_t sigsys = UINT64_C(1) << (SIGSYS - 1);
 
         mine.page = r;
@@ -141,7 +142,8 @@ static void name_words(unsigned words, char *buf, size_t cap)
         buf[0] = 0;
         for (; words; words &= words - 1) {
                 const char *between = !length ? "" : words & (words - 1) ? ", " : " and ";
-                int n = snprintf(buf + length, cap - length, "%s%s", between, crew__word_name(words));
+                int n = snprintf(
+                        buf + length, cap - length, "%s%s", between, crew__word_name(words));
 
                 if (n < 0 || (size_t)n >= cap - length)
                         return;
@@ -149,8 +151,8 @@ static void name_words(unsigned words, char *buf, size_t cap)
         }
 }
 
-static bool allowed_with(const struct crew__scope *scope, unsigned more, const char *name,
-        const uint64_t *args)
+static bool allowed_with(
+        const struct crew__scope *scope, unsigned more, const char *name, const uint64_t *args)
 {
         static const uint64_t nothing[6];
         struct crew__scope wider = *scope;
@@ -210,7 +212,8 @@ static void describe(crew__violation *v)
                         v->name, as, words);
         else if (v->words)
                 (void)snprintf(v->text, sizeof v->text,
-                        "the system call %s is refused; the word %s would allow it", v->name, words);
+                        "the system call %s is refused; the word %s would allow it", v->name,
+                        words);
         else if (closed(v->name))
                 (void)snprintf(v->text, sizeof v->text,
                         "the system call %s is refused, and no word allows it", v->name);
@@ -244,8 +247,8 @@ static void unknown(crew__violation *v)
                 "architecture's entry");
 }
 
-void crew__report_read(const crew__report *page, pid_t pid, const struct crew__scope *scope,
-        crew__violation *v)
+void crew__report_read(
+        const crew__report *page, pid_t pid, const struct crew__scope *scope, crew__violation *v)
 {
         struct crew__scope own = *scope;
         crew__report r;

@@ -32,12 +32,12 @@ typedef struct crew__report {
 
 /* One violation in words. */
 typedef struct crew__violation {
-        int nr;          /* -1: unknown */
-        char name[32];   /* "openat", "syscall 999", "" when unknown */
-        pid_t tid;       /* the thread, as the process itself sees it */
+        int nr;        /* -1: unknown */
+        char name[32]; /* "openat", "syscall 999", "" when unknown */
+        pid_t tid;     /* the thread, as the process itself sees it */
         uint64_t ip;
-        unsigned words;  /* that would have allowed it, 0 = none do */
-        char text[240];  /* "openat (as fopen and localtime do) needs the word rpath; ..." */
+        unsigned words; /* that would have allowed it, 0 = none do */
+        char text[240]; /* "openat (as fopen and localtime do) needs the word rpath; ..." */
 } crew__violation;
 
 /* For a page that a new worker gets. */
@@ -48,8 +48,8 @@ void crew__report_clear(crew__report *r);
  * was made for. Reads the page once and trusts nothing in it. Never fails: without a report that
  * fits the pid the call is unknown.
  */
-void crew__report_read(const crew__report *r, pid_t pid, const struct crew__scope *scope,
-        crew__violation *v);
+void crew__report_read(
+        const crew__report *r, pid_t pid, const struct crew__scope *scope, crew__violation *v);
 
 /*
  * The same for a call that the caller knows: from a seccomp notification, or for the documentation.

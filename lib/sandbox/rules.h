@@ -41,8 +41,10 @@ struct crew__rule {
         int error; /* 0 = allowed, else answered with this errno */
 };
 
-/* Words that only the library adds: what the kernel or the start method leaves open. */
+/* Words that only the library adds: what the kernel or the way of entering leaves open. */
 enum {
+        /* The process entered by itself and may give up more later. */
+        CREW__NARROWING = 1U << 29,
         /* Landlock is asked to limit writing, and this one cannot see truncate(). */
         CREW__NO_TRUNCATE = 1U << 30,
         /* A SIGSYS handler of the library's is there. */

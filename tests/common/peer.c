@@ -137,6 +137,12 @@ bool peer_on_valgrind(void)
         return preload && strstr(preload, "vgpreload");
 }
 
+void peer_needs_seccomp(void)
+{
+        if (peer_on_valgrind())
+                SKIP("valgrind has no seccomp: the other configurations run this");
+}
+
 uint64_t peer_random(uint64_t *state)
 {
         *state ^= *state << 13;

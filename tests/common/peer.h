@@ -41,6 +41,9 @@ int64_t peer_now(void);
 /* Valgrind knows neither robust lists nor clone3, and makes children that share memory by fork. */
 bool peer_on_valgrind(void);
 
+/* Ends the case as skipped where there is no seccomp(2): valgrind does not pass it on. */
+void peer_needs_seccomp(void);
+
 /* xorshift: a test prints its seed, and CREW_TEST_SEED repeats it. */
 uint64_t peer_random(uint64_t *state);
 uint64_t peer_seed(void);

@@ -24,6 +24,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define BOUND CREW_MS(100)
@@ -264,6 +265,19 @@ static void kill_and_replace(struct crowd *c, int slot)
         start(c, slot);
 }
 
+/* A consumer that drains the queue waits for room in its log, and for nobody else. */
+static void merge_until_ended(struct crowd *c, int slot)
+{
+        int64_t late = peer_now() + CREW_S(10);
+        siginfo_t info = { 0 };
+
+        while (waitid(P_PID, (id_t)c->pid[slot], &info, WEXITED | WNOWAIT | WNOHANG) == 0 &&
+                info.si_pid == 0 && peer_now() < late) {
+                merge(c, slot);
+                peer_pause(CREW_MS(1));
+        }
+}
+
 static void finish(struct crowd *c)
 {
         uint64_t missing = 0, all = 0;
@@ -272,6 +286,7 @@ static void finish(struct crowd *c)
         for (int i = 0; i < WORKERS; i++) {
                 if (i == PRODUCERS)
                         REQUIRE_OK(crew_queue_close(c->q));
+                merge_until_ended(c, i);
                 CHECK_INT(peer_join(c->pid[i]), ==, 0);
                 merge(c, i);
         }

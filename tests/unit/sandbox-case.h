@@ -66,6 +66,7 @@ static inline void confine(struct confined *c)
         crew_sandbox *s = NULL;
         crew__plan plan;
 
+        peer_needs_seccomp();
         INFO("words: %s", c->words);
         REQUIRE_OK(crew_sandbox_new(&s, c->words, c->mode));
         REQUIRE_OK(crew__plan_new(&plan, s, &o));

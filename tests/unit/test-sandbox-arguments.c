@@ -267,6 +267,7 @@ TEST(arguments, "arguments decide where a number does not", "[unit][sandbox]")
         uint64_t seed = peer_seed();
 
         TEST_DEADLINE(60);
+        peer_needs_seccomp();
         for (size_t i = 0; i < COUNT(checks); i++) {
                 const struct check *check = &checks[i];
                 struct crew__scope scope = { .control = CONTROL, .events = &event, .n_events = 1,
@@ -304,6 +305,7 @@ TEST(every_ioctl, "foreign programs may use every ioctl but two that type into t
         int nr = seccomp_syscall_resolve_name("ioctl");
         crew__filter f;
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew__filter_new(&f, &scope, CREW__REFUSE_ERRNO));
         for (uint64_t command = 0; command <= 0xffff; command++) {
                 const uint64_t args[6] = { 0, command };
@@ -324,6 +326,7 @@ TEST(late_self, "a filter made before its process takes the pid later", "[unit][
         const uint64_t to_self[6] = { PID, SIGTERM };
         crew__filter f;
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew__filter_new(&f, &scope, CREW__REFUSE_TRAP));
         CHECK(f.n_self > 0);
         CHECK_INT(run(&f, kill_nr, to_self), ==, NO);
@@ -342,6 +345,7 @@ TEST(refusals, "what is refused is refused as asked", "[unit][sandbox]")
                 { CREW__REFUSE_ERRNO, ERR(EPERM) } };
         const uint64_t nothing[6] = { 0 };
 
+        peer_needs_seccomp();
         for (size_t i = 0; i < COUNT(kinds); i++) {
                 struct crew__scope scope = { .words = CREW__COMPUTE | CREW__STDIO, .control = -1 };
                 crew__filter f;

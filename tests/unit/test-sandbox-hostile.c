@@ -105,7 +105,9 @@ static void must_die(const char *words, const struct attempt *a, unsigned wanted
         struct confined c = { .words = words, .body = attempt,
                 .arg = (void *)(uintptr_t)a };
 
-        if (seccomp_syscall_resolve_name(a->call) < 0)
+        /* In a build with a sanitizer reading files is allowed. */
+        if (seccomp_syscall_resolve_name(a->call) < 0 ||
+                (wanted == CREW__RPATH && crew__words_of_host()))
                 return;
         INFO("%s under %s", a->call, words);
         confine(&c);
@@ -230,6 +232,7 @@ static void each_refusal(void *arg)
 TEST(kernel_agrees, "the kernel refuses every call that the replay says it refuses",
         "[unit][sandbox]")
 {
+        peer_needs_seccomp();
         for (size_t p = 0; p < COUNT(presets); p++) {
                 struct confined c = { .words = presets[p], .strictness = CREW__FOREIGN,
                         .no_report = true, .body = each_refusal };

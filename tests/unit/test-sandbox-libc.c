@@ -281,6 +281,7 @@ TEST(queues, "a queue works under compute", "[unit][sandbox]")
         crew_queue *q;
         char text[16];
 
+        peer_needs_seccomp();
         REQUIRE_OK(crew_queue_new(&q, 0, NULL));
         REQUIRE_OK(crew__segment_find(&segment, crew_queue_ref(q)));
         c.events = segment->events;
@@ -309,6 +310,8 @@ static void talk(void *arg)
         CHECK_INT(recvmsg(control[1], &message, MSG_CMSG_CLOEXEC), ==, 2);
         CHECK(CMSG_FIRSTHDR(&message) != NULL);
         CHECK_INT(write(control[1], "ok", 2), ==, 2);
+        if (crew__words_of_host())
+                return; /* a sanitizer writes its findings */
         (void)!write(2, "", 0);
         CHECK(!"survived");
 }
@@ -316,7 +319,7 @@ static void talk(void *arg)
 TEST(granted_descriptors, "compute reads, writes and is given descriptors only where granted",
         "[unit][sandbox]")
 {
-        int event = eventfd(0, EFD_CLOEXEC);
+        int event = -1;
         char ancillary[CMSG_SPACE(sizeof(int))] = { 0 }, answer[4] = "";
         struct iovec part = { .iov_base = (char *)(uintptr_t) "hi", .iov_len = 2 };
         struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = ancillary,
@@ -325,6 +328,8 @@ TEST(granted_descriptors, "compute reads, writes and is given descriptors only w
         struct confined c = { .words = "compute", .body = talk, .arg = &event, .events = &event,
                 .n_events = 1 };
 
+        peer_needs_seccomp();
+        event = eventfd(0, EFD_CLOEXEC);
         REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0);
         *head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
                 .cmsg_type = SCM_RIGHTS };
@@ -332,9 +337,11 @@ TEST(granted_descriptors, "compute reads, writes and is given descriptors only w
         REQUIRE(sendmsg(control[0], &message, 0) == 2);
         c.control = control[1];
         confine(&c);
-        CHECK_INT(c.code, ==, CONFINED_DIED);
-        CHECK_STR(c.violation.name, "write");
-        CHECK_INT(c.violation.words, ==, CREW__STDIO);
+        if (!crew__words_of_host()) {
+                CHECK_INT(c.code, ==, CONFINED_DIED);
+                CHECK_STR(c.violation.name, "write");
+                CHECK_INT(c.violation.words, ==, CREW__STDIO);
+        }
         CHECK_INT(recv(control[0], answer, sizeof answer, MSG_DONTWAIT), ==, 2);
         close(event);
         close(control[0]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
+#include "peer.h"
 #include "sandbox/policy.h"
 
 #include <errno.h>
@@ -177,4 +178,27 @@ TEST(cut, "a description is cut like snprintf's", "[unit][sandbox]")
         }
         CHECK_INT(crew_sandbox_describe(s, NULL, 1), ==, -EINVAL);
         CHECK_INT(crew_sandbox_describe(NULL, buf, 1), ==, -EINVAL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+TEST(random_texts, "any text is refused or becomes a policy that describes itself",
+        "[unit][sandbox]")
+{
+        static const char *const pieces[] = { "stdio", "compute", "rpath", "wpath", "rwcpath",
+                "exec", "none", "inet", "unix", ":", ":/etc", ":/a(b", " ", "\t", " ", "(", "x" };
+        uint64_t seed = peer_seed();
+
+        for (long long i = test_scale(1000000, 20000); i > 0; i--) {
+                char text[256] = "";
+                size_t length = 0;
+
+                for (uint64_t n = peer_random(&seed) % 12; n > 0; n--) {
+                        const char *piece =
+                                pieces[peer_random(&seed) % (sizeof pieces / sizeof *pieces)];
+
+                        length += (size_t)snprintf(text + length, sizeof text - length, "%s", piece);
+                }
+                (void)LLVMFuzzerTestOneInput((const uint8_t *)text, length);
+        }
 }

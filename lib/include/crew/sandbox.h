@@ -69,8 +69,8 @@ CREW_PUBLIC int crew_sandbox_path(crew_sandbox *s, int rights, const char *path)
 /*
  * Puts the policy into force for this process, all its threads, and whatever it starts, for good.
  * What it refuses ends the process with SIGSYS (a host that installed a handler for SIGSYS before
- * gets that instead). Entering twice leaves what both allow. Descriptors that are open stay open;
- * privileges of set-user-ID programs are gone (no_new_privs).
+ * gets that instead). Descriptors that are open stay open; privileges of set-user-ID programs are
+ * gone (no_new_privs). Entering again with fewer words or paths narrows further.
  *
  * Time zone and locale are loaded first; where TZ is not set it is set to what it stands for, so
  * that localtime() needs no file.
@@ -79,9 +79,11 @@ CREW_PUBLIC int crew_sandbox_path(crew_sandbox *s, int rights, const char *path)
  * and pools before: what is entered can make no shared memory, and a waiter made before cannot wait
  * any more.
  *
- * Returns 0; -EOPNOTSUPP: Landlock is needed and missing, or cannot reach the other threads;
- * -ENOENT, -EACCES, ...: a path cannot be opened; -EBUSY: another thread has a filter of its own;
- * -EINVAL, -ENOMEM, -EMFILE. After a failure nothing or a part is in force: end the process.
+ * Returns 0; -EOPNOTSUPP: seccomp is missing, or Landlock is needed and missing, or it cannot reach
+ * the other threads;
+ * -EPERM: a word that was given up before; -ENOENT, -EACCES, ...: a path cannot be opened; -EBUSY:
+ * another thread has a filter of its own; -EINVAL, -ENOMEM, -EMFILE. After a failure nothing or a
+ * part is in force: end the process.
  */
 CREW_PUBLIC int crew_sandbox_enter(crew_sandbox *s);
 
