@@ -48,7 +48,7 @@ static inline void colony_start(struct colony *c)
                         CREW__WORKER_NUMBERS);
                 o.control = numbers[0];
                 o.events = numbers + 1;
-                o.n_events = 8;
+                o.n_events = CREW__WORKER_NUMBERS - 1;
                 REQUIRE_OK(crew_sandbox_new(&s, c->words, 0));
                 REQUIRE_OK(crew__plan_new(&c->plan, s, &o));
                 (void)crew_sandbox_free(s);
