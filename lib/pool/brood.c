@@ -19,7 +19,7 @@ enum { THE_SOCKET = 0, THE_APPLICATION = 1, FIRST_ROW = 2 };
 typedef struct child {
         pid_t pid; /* 0: the row has none */
         int pidfd;
-        int control; /* this end of its control socket */
+        int control;    /* this end of its control socket */
         size_t granted; /* how many of the grants it has or was sent */
 } child;
 

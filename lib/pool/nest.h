@@ -62,7 +62,7 @@ typedef struct crew__nest {
 
         crew__plan plan; /* a copy with its descriptor out of the way */
         int number[CREW__WORKER_NUMBERS];
-        int floor; /* descriptors of its own are from here on */
+        int floor;           /* descriptors of its own are from here on */
         struct rlimit files; /* as the host had it */
         pid_t pid;
         crew__segment **grant;
@@ -74,8 +74,7 @@ static inline crew__epitaph *crew__epitaph_of(const crew__segment *pages, unsign
         return (crew__epitaph *)pages->address + row;
 }
 
-static inline crew__perch *crew__perch_of(
-        const crew__segment *pages, unsigned rows, unsigned row)
+static inline crew__perch *crew__perch_of(const crew__segment *pages, unsigned rows, unsigned row)
 {
         size_t table = crew__page_round(rows * sizeof(crew__epitaph));
 

@@ -126,8 +126,8 @@ int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
                 return r == -ENOENT ? crew__fail(ENOENT,
                                               "this pool was not granted a queue with this ref; "
                                               "name it in the grants of the pool or call "
-                                              "crew_pool_grant()") :
-                                      r;
+                                              "crew_pool_grant()")
+                                    : r;
         }
         l->ref = ref;
         l->next = loans;

@@ -116,7 +116,8 @@ static size_t limits_of(const crew__nest *nest, struct crew__limit list[LIMITS])
         if (l.memory_max)
                 list[n++] = (struct crew__limit){ RLIMIT_AS, l.memory_max };
         if (l.cpu_time)
-                list[n++] = (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
+                list[n++] =
+                        (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
         if (l.open_files)
                 list[n++] = (struct crew__limit){ RLIMIT_NOFILE, l.open_files };
         if (l.file_bytes)
@@ -196,8 +197,8 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
-                r = crew__task_run(&t, (crew_task_fn *)(uintptr_t)task.function, task.data,
-                        task.size);
+                r = crew__task_run(
+                        &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
                 crew__track_done(track, r, t.result, t.text);
         }
 }
@@ -229,8 +230,7 @@ void crew__worker_main(const crew__newborn *newborn)
         if (on_exit(finish, NULL) != 0)
                 refuse(perch, -ENOMEM, 0);
         leave_pages(nest, perch);
-        r = crew__track_open(
-                &track, newborn->lane[0], nest->number[1], nest->number[2]);
+        r = crew__track_open(&track, newborn->lane[0], nest->number[1], nest->number[2]);
         if (r < 0)
                 refuse(perch, r, 0);
         r = settle_descriptors(nest, newborn, &step);

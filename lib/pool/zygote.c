@@ -106,8 +106,8 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         made->rows = o->max_workers;
         made->pidfd = made->socket = -1;
         (void)pthread_mutex_init(&made->lock, NULL);
-        r = crew__segment_new(&made->pages, "zygote", o->name,
-                table + o->max_workers * crew__page_size(), 0, 0);
+        r = crew__segment_new(
+                &made->pages, "zygote", o->name, table + o->max_workers * crew__page_size(), 0, 0);
         nest.pages = made->pages;
         if (r == 0)
                 r = fork_zygote(made, &nest);
@@ -173,13 +173,13 @@ static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int
         if (r == -EPIPE || r == -ECONNRESET)
                 return crew__fail(EPIPE, "pool: its zygote (pid %d) is dead", (int)z->pid);
         if (r == -EAGAIN || r == -ETIMEDOUT)
-                return crew__fail(ETIMEDOUT, "pool: its zygote (pid %d) does not answer",
-                        (int)z->pid);
+                return crew__fail(
+                        ETIMEDOUT, "pool: its zygote (pid %d) does not answer", (int)z->pid);
         if (r == 0)
                 r = answer.result;
         *fd = fds[0];
-        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r)) :
-                       r;
+        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r))
+                     : r;
 }
 
 static crew__perch *perch_of(const crew__zygote *z, unsigned row)

@@ -285,10 +285,10 @@ static int list_signals(crew_task *t, const void *arg, size_t size)
         (void)sigprocmask(SIG_SETMASK, NULL, &blocked);
         for (int sig = 1; sig < 32; sig++) {
                 (void)sigaction(sig, NULL, &a);
-                list[sig - 1] = sigismember(&blocked, sig)   ? 'b' :
-                                a.sa_handler == SIG_IGN      ? 'i' :
-                                a.sa_handler == SIG_DFL      ? '.' :
-                                                               'h';
+                list[sig - 1] = sigismember(&blocked, sig) ? 'b'
+                                : a.sa_handler == SIG_IGN  ? 'i'
+                                : a.sa_handler == SIG_DFL  ? '.'
+                                                           : 'h';
         }
         return crew_task_return(t, list, 32);
 }

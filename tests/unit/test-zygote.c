@@ -286,7 +286,8 @@ TEST(sandbox, "the initializer opens what the sandbox refuses, and the refusal i
         static const char name[] = "/proc/self/status";
         struct colony c = { .workers = 1,
                 .words = "stdio",
-                .options = { .initializer = open_file, .init_arg = name, .init_size = sizeof name } };
+                .options = {
+                        .initializer = open_file, .init_arg = name, .init_size = sizeof name } };
         crew__violation v;
         struct outcome out;
 
