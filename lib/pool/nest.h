@@ -23,6 +23,7 @@ typedef struct crew__perch {
         _Atomic uint32_t gate; /* CREW__GATE_..., futex word; the pool writes it */
         _Atomic uint32_t stage;
         _Atomic int32_t code, step;
+        char text[CREW__LANE_TEXT]; /* written before the stage */
         _Alignas(64) crew__report report;
 } crew__perch;
 
@@ -64,6 +65,7 @@ typedef struct crew__nest {
         int number[CREW__WORKER_NUMBERS];
         int floor;           /* descriptors of its own are from here on */
         struct rlimit files; /* as the host had it */
+        void *init_arg;      /* a copy: the caller's may lie in memory that is dropped */
         pid_t pid;
         crew__segment **grant;
         size_t n_grants, room;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 /* The status of a worker that never took a task; its note says why. */
 enum { NEVER_RAN = 255 };
@@ -203,15 +204,34 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
         }
 }
 
-static int initialize(const crew__zygote_options *o, unsigned row, int control)
+static void initialize(const crew__nest *nest, unsigned row, crew__perch *perch)
 {
-        static crew_task t;
+        const crew__zygote_options *o = nest->options;
+        static crew_task t; /* without a track: it has no result */
+        int r;
 
         if (!o->initializer)
-                return 0;
+                return;
         t.worker = row;
-        t.control = control;
-        return crew__task_run(&t, o->initializer, o->init_arg, o->init_size);
+        t.control = nest->number[0];
+        r = crew__task_run(&t, o->initializer, nest->init_arg, o->init_size);
+        if (r == 0)
+                return;
+        memcpy(perch->text, t.text, sizeof perch->text);
+        refuse(perch, r, 0);
+}
+
+/* A filter holds for the thread that loads it, and one that is outside writes where it likes. */
+static void check_threads(crew__perch *perch)
+{
+        struct stat st;
+
+        if (stat("/proc/self/task", &st) < 0 || st.st_nlink <= 3)
+                return;
+        (void)snprintf(perch->text, sizeof perch->text,
+                "the initializer left %d threads, which its sandbox would not hold",
+                (int)st.st_nlink - 3);
+        refuse(perch, -EBUSY, 0);
 }
 
 void crew__worker_main(const crew__newborn *newborn)
@@ -239,9 +259,9 @@ void crew__worker_main(const crew__newborn *newborn)
         note(perch, CREW__STAGE_INITIALIZER);
         crew__sandbox_warm_up();
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
-        r = initialize(nest->options, newborn->row, nest->number[0]);
-        if (r < 0)
-                refuse(perch, r, 0);
+        initialize(nest, newborn->row, perch);
+        if (!nest->plan.none)
+                check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)

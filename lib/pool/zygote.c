@@ -22,8 +22,8 @@
 /* A zygote that does not answer within this is stopped. A large one takes long to fork. */
 #define PATIENCE CREW_S(5)
 
-/* What SIGKILL gets to end it. */
-#define FAREWELL CREW_MS(200)
+/* What SIGKILL gets to end it; the kernel gives back the memory of a large one first. */
+#define FAREWELL CREW_S(1)
 
 struct crew__zygote {
         uint64_t generation;
@@ -237,6 +237,8 @@ void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *n)
         /* The worker writes these: anything else is no stage, errno or step. */
         n->stage = stage <= CREW__STAGE_REFUSED ? (enum crew__worker_stage)stage : CREW__STAGE_GATE;
         n->code = code < 0 && code > -4096 ? code : 0;
+        memcpy(n->text, perch->text, sizeof n->text);
+        n->text[sizeof n->text - 1] = '\0';
         n->step = step > 0 && step <= CREW__STEP_FILTER ? step : 0;
 }
 

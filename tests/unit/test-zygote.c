@@ -5,6 +5,7 @@
 #include "process/process.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +219,23 @@ TEST(zygote_dies, "when the zygote dies its workers do, and every call says so",
         colony_end(&c);
 }
 
+TEST(evicted, "a newborn that nobody lets through gives way to the next", "[unit][zygote]")
+{
+        struct colony c = { .workers = 1 };
+        struct outcome out;
+        int n = 1, first;
+
+        colony_start(&c);
+        colony_spawn(&c, 0);
+        first = fcntl(c.pidfd[0], F_DUPFD_CLOEXEC, 0);
+        colony_hire(&c, 0);
+        CHECK_INT(crew__readable(first, 0), ==, 0);
+        colony_run(&c, 0, twice, &n, sizeof n, &out);
+        CHECK_INT(out.status, ==, 0);
+        (void)close(first);
+        colony_end(&c);
+}
+
 TEST(stopped, "a zygote that is stopped is freed all the same", "[unit][zygote]")
 {
         struct colony c = { .workers = 1 };
@@ -250,6 +268,43 @@ TEST(initializer_fails, "an initializer that fails is noted, with its errno", "[
         CHECK_INT(note.stage, ==, CREW__STAGE_REFUSED);
         CHECK_INT(note.code, ==, -EDOM);
         CHECK_INT(note.step, ==, 0);
+        CHECK_STR(note.text, "no way");
+        colony_end(&c);
+}
+
+static void *stay(void *arg)
+{
+        for (;;)
+                (void)pause();
+        return arg;
+}
+
+static int start_thread(crew_task *t, const void *arg, size_t size)
+{
+        pthread_t thread;
+
+        (void)t;
+        (void)arg;
+        (void)size;
+        return -pthread_create(&thread, NULL, stay, NULL);
+}
+
+TEST(initializer_threads, "an initializer may not leave a thread outside of the sandbox",
+        "[unit][zygote]")
+{
+        struct colony c = { .workers = 1,
+                .words = "stdio",
+                .options = { .initializer = start_thread } };
+        crew__worker_note note;
+        struct outcome out;
+
+        colony_start(&c);
+        colony_hire(&c, 0);
+        colony_await(&c, 0, &out);
+        crew__zygote_note(c.zygote, 0, &note);
+        CHECK_INT(note.stage, ==, CREW__STAGE_REFUSED);
+        CHECK_INT(note.code, ==, -EBUSY);
+        CHECK(strstr(note.text, "1 threads") != NULL);
         colony_end(&c);
 }
 
