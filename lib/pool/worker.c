@@ -8,6 +8,7 @@
 #include "pool/nest.h"
 #include "pool/task.h"
 #include "process/process.h"
+#include "process/registry.h"
 #include "status/page.h"
 
 #include <stdio.h>
@@ -22,6 +23,15 @@ enum { NEVER_RAN = 255 };
 
 enum { LIMITS = 5 };
 
+/* Unless a thread of a task's is using it right now, and would be waited for. */
+static void flush(FILE *stream)
+{
+        if (ftrylockfile(stream) != 0)
+                return;
+        (void)fflush(stream);
+        funlockfile(stream);
+}
+
 /*
  * Runs before the handlers that were inherited, which then never run. The streams of the host but
  * these two may hold what the host has yet to write, to descriptors that mean something else here.
@@ -29,8 +39,9 @@ enum { LIMITS = 5 };
 static void finish(int status, void *unused)
 {
         (void)unused;
-        (void)fflush(stdout);
-        (void)fflush(stderr);
+        crew__hook_run();
+        flush(stdout);
+        flush(stderr);
         crew__sys_exit(status & 0xff);
 }
 
@@ -44,8 +55,8 @@ static void __attribute__((noreturn)) refuse(crew__perch *perch, int code, int s
         atomic_store(&perch->code, code);
         atomic_store(&perch->step, step);
         note(perch, CREW__STAGE_REFUSED);
-        (void)fflush(stdout);
-        (void)fflush(stderr);
+        flush(stdout);
+        flush(stderr);
         crew__sys_exit(NEVER_RAN);
 }
 

@@ -268,6 +268,48 @@ TEST(at_exit, "handlers that the host registered do not run in workers", "[unit]
         (void)close(handler_pipe[1]);
 }
 
+static FILE *other;
+
+static int print(crew_task *t, const void *arg, size_t size)
+{
+        (void)t;
+        (void)size;
+        (void)printf("%s", (const char *)arg);
+        return 0;
+}
+
+TEST(streams, "what streams hold is written once, by whom it belongs to", "[unit][zygote]")
+{
+        struct colony c = { .workers = 1 };
+        struct outcome out;
+        char text[64] = "";
+        int ends[2], more[2], saved;
+
+        REQUIRE(pipe2(ends, O_CLOEXEC) == 0 && pipe2(more, O_CLOEXEC | O_NONBLOCK) == 0);
+        saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        REQUIRE(dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO);
+        other = fdopen(more[1], "w");
+        c.options.keep_fds = &more[1];
+        c.options.n_keep_fds = 1;
+        (void)printf("host ");
+        (void)fprintf(other, "other");
+        colony_start(&c);
+        colony_hire(&c, 0);
+        colony_run(&c, 0, print, "task", 5, &out);
+        crew__lane_close(c.lane[0]);
+        colony_await(&c, 0, &out);
+        CHECK_INT(read(ends[0], text, sizeof text - 1), ==, 9);
+        CHECK_STR(text, "host task");
+        CHECK_INT(read(more[0], text, sizeof text - 1), ==, -1);
+        colony_end(&c);
+        (void)dup2(saved, STDOUT_FILENO);
+        (void)close(saved);
+        (void)fclose(other);
+        (void)close(more[0]);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+}
+
 static void handle_signal(int sig)
 {
         (void)sig;

@@ -74,7 +74,7 @@ TEST(many, "twenty workers each run tasks, and again after their rows were used"
         colony_end(&c);
 }
 
-static void *volatile nowhere;
+static volatile uintptr_t nowhere = 64;
 
 static int end_so(crew_task *t, const void *arg, size_t size)
 {
@@ -85,7 +85,7 @@ static int end_so(crew_task *t, const void *arg, size_t size)
         if (*how < 0)
                 exit(-*how - 1);
         if (*how == SIGSEGV)
-                return *(volatile int *)nowhere;
+                return *(volatile int *)nowhere; /* NOLINT */
         if (*how == SIGABRT)
                 abort();
         (void)raise(*how);
@@ -292,9 +292,9 @@ static int start_thread(crew_task *t, const void *arg, size_t size)
 TEST(initializer_threads, "an initializer may not leave a thread outside of the sandbox",
         "[unit][zygote]")
 {
-        struct colony c = { .workers = 1,
-                .words = "stdio",
-                .options = { .initializer = start_thread } };
+        struct colony c = {
+                .workers = 1, .words = "stdio", .options = { .initializer = start_thread }
+        };
         crew__worker_note note;
         struct outcome out;
 
@@ -332,7 +332,7 @@ static int break_out(crew_task *t, const void *arg, size_t size)
 {
         (void)t;
         (void)size;
-        return open(arg, O_RDONLY | O_CLOEXEC) < 0 ? -errno : 0;
+        return open(arg, O_WRONLY | O_CLOEXEC) < 0 ? -errno : 0;
 }
 
 TEST(sandbox, "the initializer opens what the sandbox refuses, and the refusal is reported",
