@@ -5,7 +5,7 @@
 peers.py queue|simple SIZE PRODUCERS CONSUMERS SECONDS CPU,CPU   messages/s
 peers.py start SECONDS                                           us per start and join
 peers.py pool pool|executor|joblib CELL SECONDS CPU,CPU          as bench-pool.c says, by CELL:
-         tasks (tasks/s), asleep and one (us), map (s), start (us)
+         tasks (tasks/s), asleep and one (us), map (ms), start (us)
 peers.py has-joblib                                              yes or no (a word)
 """
 import concurrent.futures
@@ -141,12 +141,12 @@ class Joblib(Executor):
     """Its executor for single tasks, joblib itself, which chooses its chunks, for the map."""
 
     def __init__(self):
-        from joblib.externals.loky import get_reusable_executor
-        self.pool = get_reusable_executor(max_workers=WORKERS)
+        # Not loky's own executor, even as joblib's: joblib.Parallel would meet it and fail.
+        from joblib.executor import get_memmapping_executor
+        self.pool = get_memmapping_executor(WORKERS)
 
     def map(self):
         import joblib
-        # Its workers last longer than the call: only the first one starts them.
         with joblib.Parallel(n_jobs=WORKERS) as parallel:
             return parallel(joblib.delayed(increment)(i) for i in range(ITEMS))
 
@@ -195,12 +195,12 @@ def pool(kind, cell, seconds, cpus):
     if p:
         p.end()
     median = sorted(times)[len(times) // 2]
-    print(BATCH / median if cell == "tasks" else median if cell == "map" else median * 1e6)
+    print(BATCH / median if cell == "tasks" else median * (1e3 if cell == "map" else 1e6))
 
 
 def has_joblib():
     try:
-        import joblib.externals.loky  # noqa: F401
+        import joblib  # noqa: F401
         print("yes")
     except ImportError:
         print("no")

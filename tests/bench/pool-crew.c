@@ -122,7 +122,7 @@ static void run_map(crew_pool *p, double ms, struct bench_member *m)
                 start = bench_now();
                 e = crew_pool_map(p, increment, in, POOL_MAP_ITEMS, sizeof *in, out, sizeof *out,
                         PATIENCE, NULL);
-                bench_readings_add(&r, (double)(bench_now() - start) / 1e9);
+                bench_readings_add(&r, (double)(bench_now() - start) / 1e6);
                 if (e != 0)
                         bench_why(m->why, "map: %d, %s", e, crew_error_detail());
                 for (int i = 0; i < POOL_MAP_ITEMS && e == 0; i++)
