@@ -12,6 +12,7 @@
 
 #define PATIENCE INT64_C(4000000000)
 #define TRIP_BYTES 64
+#define WARM_UP 50 /* as in peers.py */
 
 static int nothing(crew_task *t, const void *arg, size_t size)
 {
@@ -115,7 +116,7 @@ static void run_map(crew_pool *p, double ms, struct bench_member *m)
                 in[i] = i;
         bench_readings_start(&r, ms);
         while (!m->why[0] && bench_readings_more(&r)) {
-                int64_t start = bench_now();
+                int64_t start;
                 int e;
 
                 memset(out, 0, POOL_MAP_ITEMS * sizeof *out);
@@ -164,11 +165,13 @@ void bench_pool_crew(struct bench_shared *s, unsigned who, void *arg)
                 return;
         }
         p = new_pool(run, m);
-        for (int i = 0; p && i < 50 && apply(p, m); i++)
+        for (int i = 0; p && i < WARM_UP && apply(p, m); i++)
                 ;
-        if (m->why[0])
-                ;
-        else if (run->cell == POOL_TASKS)
+        if (!p || m->why[0]) {
+                crew_pool_free(p);
+                return;
+        }
+        if (run->cell == POOL_TASKS)
                 run_tasks(p, run->ms, m);
         else if (run->cell == POOL_MAP)
                 run_map(p, run->ms, m);
