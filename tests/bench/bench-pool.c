@@ -15,7 +15,7 @@ static const struct bench_cell cells[POOL_CELLS] = {
         [POOL_TASKS] = { "no-op tasks, all at once", "tasks/s" },
         [POOL_ONE_ASLEEP] = { "one apply, idle pool", "us per round trip", true },
         [POOL_ONE] = { "one apply after the other", "us per round trip", true },
-        [POOL_MAP] = { "map of 1M ints", "s", true },
+        [POOL_MAP] = { "map of 1M ints", "ms", true },
         [POOL_START] = { "start of 2 workers", "us until the first result", true },
 };
 
