@@ -295,28 +295,22 @@ TEST(no_leak_on_failure, "a pool that cannot be made leaves nothing", "[live][po
         CHECK_INT(made, >, 0);
 }
 
-static int init_counts(crew_task *t, const void *arg, size_t size)
-{
-        (void)t;
-        (void)size;
-        count_one(*(int *const *)arg);
-        return 0;
-}
-
 TEST(initializer, "the initializer runs once in each worker, before its tasks", "[live][pool]")
 {
-        int *count = shared_page();
+        struct tally tally;
         crew_pool *p;
 
+        tally_new(&tally);
         p = new_pool(3,
-                CREW_OPT(pool, .initializer = init_counts, .init_arg = &count,
-                        .init_size = sizeof count));
+                CREW_OPT(pool, .initializer = task_tally, .init_arg = &tally.fd[1],
+                        .init_size = sizeof tally.fd[1], .keep_fds = &tally.fd[1],
+                        .n_keep_fds = 1));
         for (int i = 0; i < 30; i++)
                 CHECK_INT(twice(p, i), ==, 2 * i);
-        CHECK(SOON(count_in(count) == 3));
+        CHECK(SOON(tally_read(&tally) == 3));
         CHECK_INT(crew_pool_close(p), ==, 0);
         CHECK_INT(crew_pool_join(p, CREW_S(10)), ==, 0);
-        CHECK_INT(*count, ==, 3);
         CHECK(crew_pool_free(p) == NULL);
-        shared_page_free(count);
+        CHECK_INT(tally_read(&tally), ==, 3);
+        tally_free(&tally);
 }
