@@ -20,6 +20,7 @@
 
 struct run {
         char text[8192];
+        char raw[8192]; /* before the numbers are masked */
         size_t size;
         char *line[LINES];
         int lines;
@@ -67,9 +68,11 @@ static int by_text(const void *a, const void *b)
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Runs it to its end, or until its output contains `stop_at`, when it is interrupted as by Ctrl-C.
+/*
+ * Runs it to its end, or until its output contains `stop_at`, when it is interrupted as by Ctrl-C.
  */
-static void run_program(struct run *run, const char *name, const char *stop_at, bool in_order)
+static void run_program(struct run *run, const char *name, const char *argument,
+        const char *stop_at, bool in_order)
 {
         char path[PATH_MAX];
         struct termios raw;
@@ -86,7 +89,7 @@ static void run_program(struct run *run, const char *name, const char *stop_at, 
         pid = forkpty(&terminal, NULL, &raw, NULL);
         REQUIRE(pid >= 0);
         if (pid == 0) {
-                (void)execl(path, name, (char *)NULL);
+                (void)execl(path, name, argument, (char *)NULL);
                 _exit(127);
         }
         while ((n = read(terminal, run->text + run->size, sizeof run->text - 1 - run->size)) > 0) {
@@ -100,6 +103,7 @@ static void run_program(struct run *run, const char *name, const char *stop_at, 
         REQUIRE(waitpid(pid, &run->status, 0) == pid);
         (void)close(terminal);
         INFO("it printed: %s", run->text);
+        memcpy(run->raw, run->text, sizeof run->raw);
         mask_numbers(run);
         for (char *at = strtok(run->text, "\n"); at && run->lines < LINES; at = strtok(NULL, "\n"))
                 run->line[run->lines++] = at;
@@ -121,7 +125,7 @@ TEST(basic, "process-basic", "[live][process][examples]")
         static const char *const lines[] = { "main process", "zhiliao process", NULL };
         struct run run;
 
-        run_program(&run, "process-basic", "zhiliao process", false);
+        run_program(&run, "process-basic", NULL, "zhiliao process", false);
         expect(&run, lines);
         CHECK_INT(run.status, ==, SIGINT);
 }
@@ -132,7 +136,7 @@ TEST(ids, "process-ids", "[live][process][examples]")
                 "子进程id:#", "父进程id:#", NULL };
         struct run run;
 
-        run_program(&run, "process-ids", NULL, false);
+        run_program(&run, "process-ids", NULL, NULL, false);
         expect(&run, lines);
         CHECK_INT(run.status, ==, 0);
 }
@@ -144,7 +148,7 @@ TEST(join, "process-join", "[live][process][examples]")
         int64_t begun = crew_clock();
         struct run run;
 
-        run_program(&run, "process-join", NULL, false);
+        run_program(&run, "process-join", NULL, NULL, false);
         expect(&run, lines);
         CHECK_INT(run.status, ==, 0);
         CHECK_INT(crew_clock() - begun, >=, CREW_MS(4900));
@@ -156,7 +160,7 @@ TEST(class_of_its_own, "process-class", "[live][process][examples]")
                 "子进程：3", "子进程：4", NULL };
         struct run run;
 
-        run_program(&run, "process-class", NULL, false);
+        run_program(&run, "process-class", NULL, NULL, false);
         expect(&run, lines);
         CHECK_INT(run.status, ==, 0);
 }
@@ -169,7 +173,7 @@ TEST(memory, "process-memory", "[live][process][examples]")
                 "pid:#", "======== 父进程 ========", NULL };
         struct run run;
 
-        run_program(&run, "process-memory", NULL, true);
+        run_program(&run, "process-memory", NULL, NULL, true);
         expect(&run, lines);
         CHECK_INT(run.status, ==, 0);
 }
@@ -179,7 +183,61 @@ TEST(queue, "process-queue", "[live][process][examples]")
         static const char *const lines[] = { "read value m1", NULL };
         struct run run;
 
-        run_program(&run, "process-queue", NULL, true);
+        run_program(&run, "process-queue", NULL, NULL, true);
         expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(pool_async, "pool-async", "[live][pool][examples]")
+{
+        char expected[16];
+        struct run run;
+
+        run_program(&run, "pool-async", NULL, NULL, false);
+        CHECK_INT(run.status, ==, 0);
+        CHECK_INT(run.lines, ==, 50);
+        for (int i = 0; i < run.lines; i++) {
+                (void)snprintf(expected, sizeof expected, "num:%d,pid:#", i / 5);
+                CHECK_STR(run.line[i], expected);
+        }
+}
+
+TEST(pool_queue, "pool-queue", "[live][pool][examples]")
+{
+        static const char *const lines[] = { "读到的值:m1", "读到的值:m2", "读到的值:m3", NULL };
+        struct run run;
+
+        run_program(&run, "pool-queue", NULL, NULL, true);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(pool_even_sum, "pool-even-sum", "[live][pool][examples]")
+{
+        struct run run;
+
+        run_program(&run, "pool-even-sum", "1000003", NULL, true);
+        CHECK_INT(run.lines, ==, 1);
+        CHECK(strstr(run.raw, "s: 250001500002\n"));
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(pool_map, "pool-map", "[live][pool][examples]")
+{
+        struct run run;
+
+        run_program(&run, "pool-map", NULL, NULL, true);
+        CHECK_INT(run.lines, ==, 5);
+        CHECK(strstr(run.raw, "norm, item 2: x is -1"));
+        CHECK(strstr(run.raw, "(3, 4): 25\n(5, 12): 169\n(-1, 0): failed\n(8, 15): 289\n"));
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(pool_epoll, "pool-epoll", "[live][pool][examples]")
+{
+        struct run run;
+
+        run_program(&run, "pool-epoll", NULL, NULL, true);
+        CHECK_STR(run.raw, "5 tasks, sum of squares 55\n");
         CHECK_INT(run.status, ==, 0);
 }
