@@ -107,7 +107,7 @@ typedef struct crew__notice {
 } crew__notice;
 
 enum crew__worker_state {
-        CREW__EMPTY,     /* no process: one is to be made */
+        CREW__EMPTY,    /* no process: one is to be made */
         CREW__STARTING, /* it was made and has not taken a task yet */
         CREW__RUNNING,
         CREW__ENDING, /* it was told to end, by the close of its lane or a signal */
@@ -252,6 +252,8 @@ crew_result *crew__job_new(
 /* Queues a job, or pushes it into a lane. Takes the lock. -ESHUTDOWN, -ENOTRECOVERABLE, -EAGAIN.
  * The pool has a reference of its own then. `unlimited`: the backlog's limit does not hold. */
 int crew__submit(crew_pool *p, crew_result *job, bool unlimited);
+/* Is it open for more? Takes the lock. */
+bool crew__pool_takes(crew_pool *p);
 /* Hands out what waits. Under the lock. */
 void crew__feed(crew_pool *p);
 /* Puts a unit at the head of what waits; false: no memory. */
