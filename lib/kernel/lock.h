@@ -72,11 +72,12 @@ static inline void crew__lock_uncover(crew__hold *hold)
                 hold->self->robust->list_op_pending = hold->outer;
 }
 
-/*
- * Takes the lock. Returns 0; CREW__OWNER_DIED: it is the caller's, but its last owner died inside;
- * -EDEADLK: this thread holds it; -EAGAIN or -ETIMEDOUT; -EINTR.
- */
-static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, crew__patience *patience)
+/* For a process in a sandbox: from here on it does not look into /proc, which would end it, and
+ * whoever shares a lock could make it look. */
+void crew__lock_blindfold(void);
+
+/* Takes the lock if it is free and clean. */
+static inline bool crew__lock_try(crew__lock *lock, crew__hold *hold)
 {
         uint32_t free_word = 0;
 
@@ -87,9 +88,18 @@ static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, crew__p
         if (__builtin_expect(hold->self->robust != NULL, 1) &&
                 atomic_compare_exchange_strong_explicit(&lock->word, &free_word, hold->self->tid,
                         memory_order_acquire, memory_order_relaxed))
-                return 0;
+                return true;
         crew__lock_uncover(hold);
-        return crew__lock_slow(lock, hold, patience);
+        return false;
+}
+
+/*
+ * Takes the lock. Returns 0; CREW__OWNER_DIED: it is the caller's, but its last owner died inside;
+ * -EDEADLK: this thread holds it; -EAGAIN or -ETIMEDOUT; -EINTR.
+ */
+static inline int crew__lock_acquire(crew__lock *lock, crew__hold *hold, crew__patience *patience)
+{
+        return crew__lock_try(lock, hold) ? 0 : crew__lock_slow(lock, hold, patience);
 }
 
 static inline void crew__lock_release(crew__lock *lock, crew__hold *hold)

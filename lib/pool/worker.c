@@ -3,6 +3,7 @@
 /* The life of a worker, from its fork by the zygote on. */
 
 #include "base/cleanup.h"
+#include "kernel/lock.h"
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
@@ -274,6 +275,8 @@ void crew__worker_main(const crew__newborn *newborn)
         if (!nest->plan.none)
                 check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
+        if (!nest->plan.none)
+                crew__lock_blindfold();
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)
                 refuse(perch, r, step);

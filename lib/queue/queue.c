@@ -186,6 +186,8 @@ int crew__queue_adopt(crew_queue *q)
 {
         uint64_t generation = crew__generation();
 
+        if (atomic_load(&q->segment->broken))
+                return crew__queue_refused(crew__queue_state(q) | CREW__STATE_BROKEN);
         if (!crew__pid_namespace_is(q->ring->pid_namespace))
                 return crew__fail(EXDEV,
                         "queue %.63s: made in another pid namespace; its locks name owners by numbers "
@@ -208,12 +210,19 @@ int crew__queue_adopt(crew_queue *q)
 int crew__queue_broken(crew_queue *q, const char *why)
 {
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_BROKEN);
+        /* Who broke it may take the bit back; this handle asks crew__queue_adopt each time now. */
+        atomic_store(&q->segment->broken, true);
+        atomic_store(&q->generation, 0);
         wake_all(q);
         return crew__fail(ENOTRECOVERABLE, "queue %.63s: %s; it is unusable", q->ring->name, why);
 }
 
 int crew__queue_refused(uint32_t state)
 {
+        if (state & CREW__STATE_BROKEN && state & CREW__STATE_STUCK)
+                return crew__fail_quick(ENOTRECOVERABLE,
+                        "the queue is unusable: it is shared with a process that is not trusted, and "
+                        "one of its locks was held for 100 ms in which nothing moved");
         if (state & CREW__STATE_BROKEN)
                 return crew__fail_quick(ENOTRECOVERABLE,
                         "the queue is unusable: its shared memory held values that no correct peer "
@@ -228,12 +237,12 @@ int crew_queue_close(crew_queue *q)
         bool locked;
         int r = crew__queue_enter(q);
 
-        if (r < 0)
+        if (r < 0 && r != -ENOTRECOVERABLE)
                 return r;
         /* Under the producers' lock every put either committed before, and is drained, or sees the
          * flag. Without it (declared single, or a stopped holder) a put at the same moment may land
          * behind the last get. */
-        locked = !(q->flags & CREW_QUEUE_SINGLE_PRODUCER) &&
+        locked = r == 0 && !(q->flags & CREW_QUEUE_SINGLE_PRODUCER) &&
                  crew__lock_acquire(&q->ring->producers.lock, &hold, &patience) >= 0;
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_CLOSED);
         if (locked)

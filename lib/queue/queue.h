@@ -40,6 +40,8 @@ struct crew_queue {
         crew__spin put_spin, get_spin;
         crew__window reserved, peeked;
         struct crew__descriptor *_Atomic descriptor; /* of crew_queue_fd, or NULL */
+        _Atomic uint64_t unmoved[2]; /* per side: who held its lock, and since when; see granted.c */
+        _Atomic uint32_t blamed;     /* the thread that did not let go, as the lock said */
 };
 
 enum crew__queue_side { CREW__QUEUE_GET, CREW__QUEUE_PUT };
@@ -66,8 +68,27 @@ static inline uint32_t crew__queue_state(const crew_queue *q)
 
 static inline bool crew__queue_sliced(const crew_queue *q)
 {
-        return crew__queue_state(q) & CREW__STATE_SHARING;
+        return crew__queue_state(q) & CREW__STATE_SHARING ||
+               atomic_load_explicit(&q->segment->granted, memory_order_relaxed);
 }
+
+/*
+ * granted.c. From now on somebody shares the queue who is not trusted: nobody waits for its locks
+ * for more than 100 ms in which nothing moves.
+ */
+void crew__queue_grant(crew_queue *q);
+void crew__queue_ungrant(crew_queue *q);
+
+/* The side's lock after a fast try failed; as crew__lock_slow, and -ENOTRECOVERABLE. */
+int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold *hold,
+        crew__patience *patience);
+
+/* One look, without any wait, at a queue that this process granted: is it broken? Come again within
+ * 100 ms. */
+bool crew__queue_inspect(crew_queue *q);
+
+/* What is wrong with it, in words that follow its name. */
+void crew__queue_why(crew_queue *q, char *text, size_t size);
 
 /* Marks the queue unusable for everybody and says why; returns -ENOTRECOVERABLE. */
 int crew__queue_broken(crew_queue *q, const char *why);

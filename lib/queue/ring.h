@@ -38,6 +38,8 @@ enum {
         CREW__STATE_BROKEN = 2,
         CREW__STATE_SHARING = 4, /* a second process is about to use the queue */
         CREW__STATE_SHARED = 8,  /* and everybody who slept without slices has been woken */
+        CREW__STATE_GRANTED = 16, /* to a process that is not trusted; see granted.c */
+        CREW__STATE_STUCK = 32,   /* with BROKEN: one of its locks was not let go */
 };
 
 /* What the processes on one side share among themselves. */

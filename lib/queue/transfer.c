@@ -38,12 +38,14 @@ static int refuse(const crew_queue *q, size_t size, int why)
                 q->ring->name, size, (unsigned long long)q->message_size);
 }
 
-static inline int side_lock(const crew_queue *q, crew__ring_side *side, uint32_t single,
+static inline int side_lock(crew_queue *q, enum crew__queue_side side, uint32_t single,
         crew__hold *hold, crew__patience *patience)
 {
+        crew__ring_side *at = side == CREW__QUEUE_PUT ? &q->ring->producers : &q->ring->consumers;
+
         if (q->flags & single)
                 return 0;
-        return crew__lock_acquire(&side->lock, hold, patience);
+        return crew__lock_try(&at->lock, hold) ? 0 : crew__queue_lock_slow(q, side, hold, patience);
 }
 
 /* Unlocks the side if it was locked and, if `moved`, tells those who wait on the other one. */
@@ -97,7 +99,7 @@ static int put_once(
         r = crew__side_check(q, CREW__STATE_CLOSED);
         if (__builtin_expect(r < 0, 0))
                 return r;
-        r = side_lock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold, patience);
+        r = side_lock(q, CREW__QUEUE_PUT, CREW_QUEUE_SINGLE_PRODUCER, &hold, patience);
         if (__builtin_expect(r < 0, 0))
                 return r;
         /* Again inside: close sets the flag under this lock. An owner that died inside leaves
@@ -216,7 +218,7 @@ static int get_once(crew_queue *q, taking *t, crew__patience *patience)
                 return r;
         /* Before the look at the ring: what was put before the close is then seen by the look. */
         state = crew__queue_state(q);
-        r = side_lock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold, patience);
+        r = side_lock(q, CREW__QUEUE_GET, CREW_QUEUE_SINGLE_CONSUMER, &hold, patience);
         if (__builtin_expect(r < 0, 0))
                 return r;
         r = get_inside(q, t);
