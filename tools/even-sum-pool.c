@@ -33,25 +33,43 @@ CREW_TASK(sum_part, struct pool_task, crew_none)
         return CREW_PUT(sums, &part, CREW_FOREVER);
 }
 
+struct run {
+        crew_pool *pool;
+        int64_t parts;
+        bool failed;
+};
+
 /* By the thread of the pool, one at a time. */
 static void done(crew_result *r, void *user)
 {
-        int64_t *parts = user;
         crew_failure failure = { .size = sizeof failure };
+        struct run *run = user;
 
-        if (crew_result_failure(r, &failure) == 0)
-                cli_complain("task %" PRIu64 ": %s", failure.task, failure.message);
-        even_sum_show(++*parts);
+        if (crew_result_failure(r, &failure) != 0) {
+                even_sum_show(++run->parts);
+        } else if (!run->failed) {
+                /* Without this part there is no sum: the others are of no use. */
+                run->failed = true;
+                cli_complain("%s", failure.message);
+                (void)crew_pool_terminate(run->pool, CREW_NOW);
+        }
 }
 
-static int submit(crew_pool *pool, crew_ref sums, int64_t *parts)
+static int submit(struct run *run, crew_ref sums)
 {
         for (int64_t i = 0; i < even_sum_options.tasks; i++) {
                 struct pool_task task = { .share = even_sum_share(i), .sums = sums,
                         .number = (uint32_t)i };
-                int r = sum_part_async(
-                        pool, &task, NULL, CREW_OPT(task, .done = done, .user = parts));
+                char name[24];
+                int r;
 
+                (void)snprintf(name, sizeof name, "%" PRId64, i + 1);
+                r = sum_part_async(run->pool, &task, NULL,
+                        CREW_OPT(task, .name = name, .done = done, .user = run));
+
+                /* A task that failed already ended the pool, and was told of. */
+                if (r == -ESHUTDOWN)
+                        break;
                 if (r < 0)
                         return even_sum_failed("submitting a task", r);
         }
@@ -62,7 +80,7 @@ int even_sum_by_pool(struct total *total)
 {
         crew_auto(queue) sums = NULL;
         crew_auto(pool) pool = NULL;
-        int64_t parts = 0;
+        struct run run = { 0 };
         crew_ref ref;
         int r;
 
@@ -80,7 +98,8 @@ int even_sum_by_pool(struct total *total)
                         .sandbox = even_sum_options.sandbox));
         if (r < 0)
                 return even_sum_failed("making the pool", r);
-        r = submit(pool, ref, &parts);
+        run.pool = pool;
+        r = submit(&run, ref);
         if (r)
                 return r;
         (void)crew_pool_close(pool);
@@ -88,6 +107,5 @@ int even_sum_by_pool(struct total *total)
                 ;
         if (r < 0)
                 return even_sum_failed("joining the pool", r);
-        /* Failures were told of one by one. */
-        return r > 0 ? CLI_FAILED : even_sum_take(sums, total);
+        return r > 0 || run.failed ? CLI_FAILED : even_sum_take(sums, total);
 }

@@ -95,8 +95,8 @@ void crew__ending_words(const crew__ending *ending, char *text, size_t size)
         if (!ending->known)
                 (void)snprintf(text, size, "ended, and nobody knows how");
         else if (ending->signal)
-                (void)snprintf(text, size, "was ended by signal %d (%s)", ending->signal,
-                        strsignal(ending->signal));
+                (void)snprintf(text, size, "was ended by signal %d (SIG%s)", ending->signal,
+                        sigabbrev_np(ending->signal) ? sigabbrev_np(ending->signal) : "?");
         else
                 (void)snprintf(text, size, "called exit(%d)", ending->code);
 }

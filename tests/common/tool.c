@@ -143,6 +143,14 @@ bool tool_gone(pid_t pid)
         return !look_at(pid, &l) || l.state == 'Z' || l.state == 'X';
 }
 
+/* A child, or the child of one: a pool's workers have a zygote between them and the tool. */
+static bool descends(const struct tool *t, pid_t parent)
+{
+        struct look l;
+
+        return parent == t->pid || (look_at(parent, &l) && l.parent == t->pid);
+}
+
 int tool_workers(const struct tool *t, pid_t *pids, int max)
 {
         long ticks = sysconf(_SC_CLK_TCK) / 50;
@@ -155,7 +163,8 @@ int tool_workers(const struct tool *t, pid_t *pids, int max)
         while (n < max && (entry = readdir(proc))) {
                 pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-                if (pid > 0 && look_at(pid, &l) && l.parent == t->pid && l.user_ticks >= ticks)
+                if (pid > 0 && look_at(pid, &l) && l.user_ticks >= ticks &&
+                                descends(t, l.parent))
                         pids[n++] = pid;
         }
         (void)closedir(proc);

@@ -32,7 +32,7 @@ bool tool_ended(const struct tool *t);
 void tool_run(struct tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Up to `max` pids of the children it has now that have computed for 20 ms: those that try the
+ * Up to `max` pids of the children and grandchildren it has now that have computed for 20 ms: those that try the
  * kernel out do not live that long. Returns how many.
  */
 int tool_workers(const struct tool *t, pid_t *pids, int max);

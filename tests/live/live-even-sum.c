@@ -277,11 +277,14 @@ TEST(full_disk, "output that cannot be written is 1, with one line", "[live][eve
 }
 
 /* Started with a range that does not end; returns when all `n` workers run, with their pids. */
-static void start_endless(struct tool *t, pid_t *workers, int tasks, int n)
+static const char *const methods[] = { "pool", "process" };
+
+static void start_endless(
+        struct tool *t, const char *method, pid_t *workers, int tasks, int n)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
 
-        tool_start(t, ENDLESS " --tasks %d --workers %d", tasks, n);
+        tool_start(t, ENDLESS " --method %s --tasks %d --workers %d", method, tasks, n);
         while (tool_workers(t, workers, n) < n && peer_now() < until)
                 peer_pause(PEER_MS(1));
         REQUIRE(tool_workers(t, workers, n) == n);
@@ -314,19 +317,19 @@ static int at_once(const struct tool *t)
         return both;
 }
 
-TEST(no_more, "no more than --workers run at a time", "[live][even-sum]")
+static void no_more_than_three(const char *method)
 {
         struct tool t = even_sum();
         pid_t workers[3];
         int64_t until;
 
-        tool_start(&t, "--to 4000000000 --tasks 12 --workers 3");
+        tool_start(&t, "--to 4000000000 --tasks 12 --workers 3 --method %s", method);
         while (!tool_ended(&t))
                 CHECK_INT(at_once(&t), <=, 3);
         tool_end(&t);
         CHECK_INT(sum_in(&t), ==, closed_form(1, 4000000000));
 
-        start_endless(&t, workers, 40, 3);
+        start_endless(&t, method, workers, 40, 3);
         until = peer_now() + PEER_MS(200);
         while (peer_now() < until)
                 CHECK_INT(at_once(&t), ==, 3);
@@ -335,66 +338,88 @@ TEST(no_more, "no more than --workers run at a time", "[live][even-sum]")
         check_gone(workers, 3);
 }
 
+TEST(no_more, "no more than --workers run at a time", "[live][even-sum]")
+{
+        for (size_t m = 0; m < 2; m++)
+                no_more_than_three(methods[m]);
+}
+
+static void kill_one(const char *method, int signal)
+{
+        struct tool t = even_sum();
+        pid_t workers[5];
+        char words[64];
+
+        start_endless(&t, method, workers, 5, 5);
+        REQUIRE(kill(workers[2], signal) == 0);
+        tool_end(&t);
+        check_gone(workers, 5);
+        CHECK_INT(t.status, ==, 1);
+        CHECK_STR(t.out, "");
+        CHECK_INT(tool_lines(t.err), ==, 1);
+        snprintf(words, sizeof words, "pid %d", workers[2]);
+        if (!CHECK(strstr(t.err, words)))
+                INFO("said: %s", t.err);
+        snprintf(words, sizeof words, "SIG%s", sigabbrev_np(signal));
+        if (!CHECK(strstr(t.err, words)))
+                INFO("said: %s", t.err);
+}
+
 TEST(worker_killed, "a worker that is killed is named, and all others end", "[live][even-sum]")
 {
         static const int signals[] = { SIGKILL, SIGUSR1, SIGTERM };
 
+        TEST_DEADLINE(40);
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-                struct tool t = even_sum();
-                pid_t workers[5];
-                char words[64];
-
-                start_endless(&t, workers, 5, 5);
-                REQUIRE(kill(workers[2], signals[i]) == 0);
-                tool_end(&t);
-                for (int k = 0; k < 5; k++)
-                        CHECK(kill(workers[k], 0) < 0 && errno == ESRCH);
-                CHECK_INT(t.status, ==, 1);
-                CHECK_STR(t.out, "");
-                CHECK_INT(tool_lines(t.err), ==, 1);
-                snprintf(words, sizeof words, "(pid %d)", workers[2]);
-                CHECK(strstr(t.err, words));
-                snprintf(words, sizeof words, "SIG%s", sigabbrev_np(signals[i]));
-                if (!CHECK(strstr(t.err, words)))
-                        INFO("said: %s", t.err);
+                for (size_t m = 0; m < 2; m++)
+                        kill_one(methods[m], signals[i]);
         }
 }
 
 TEST(worker_stopped, "a worker that is stopped is waited for", "[live][even-sum]")
 {
-        struct tool t = even_sum();
-        pid_t worker;
+        for (size_t m = 0; m < 2; m++) {
+                struct tool t = even_sum();
+                pid_t worker;
 
-        tool_start(&t, "--to 2000000000 --tasks 1");
-        while (tool_workers(&t, &worker, 1) < 1)
-                peer_pause(PEER_MS(1));
-        REQUIRE(kill(worker, SIGSTOP) == 0);
-        peer_pause(PEER_MS(100));
-        CHECK(!tool_ended(&t));
-        REQUIRE(kill(worker, SIGCONT) == 0);
+                tool_start(&t, "--to 2000000000 --tasks 1 --method %s", methods[m]);
+                while (tool_workers(&t, &worker, 1) < 1)
+                        peer_pause(PEER_MS(1));
+                REQUIRE(kill(worker, SIGSTOP) == 0);
+                peer_pause(PEER_MS(100));
+                CHECK(!tool_ended(&t));
+                REQUIRE(kill(worker, SIGCONT) == 0);
+                tool_end(&t);
+                CHECK_INT(sum_in(&t), ==, closed_form(1, 2000000000));
+        }
+}
+
+static const struct way {
+        int signal;
+        bool group;
+} ways[] = { { SIGINT, true }, { SIGTERM, true }, { SIGINT, false }, { SIGTERM, false },
+        { SIGKILL, false }, { SIGHUP, true } };
+
+static void end_by(const char *method, const struct way *way)
+{
+        struct tool t = even_sum();
+        pid_t workers[4];
+
+        start_endless(&t, method, workers, 4, 4);
+        INFO("%s: signal %d to %s", method, way->signal, way->group ? "the group" : "the parent");
+        REQUIRE(kill(way->group ? -t.pid : t.pid, way->signal) == 0);
         tool_end(&t);
-        CHECK_INT(sum_in(&t), ==, closed_form(1, 2000000000));
+        CHECK_INT(t.status, !=, 0);
+        CHECK_STR(t.out, "");
+        check_gone(workers, 4);
 }
 
 TEST(interrupted, "however it is ended, no worker is left", "[live][even-sum]")
 {
-        static const struct {
-                int signal;
-                bool group;
-        } ways[] = { { SIGINT, true }, { SIGTERM, true }, { SIGINT, false }, { SIGTERM, false },
-                { SIGKILL, false }, { SIGHUP, true } };
-
+        TEST_DEADLINE(40);
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-                struct tool t = even_sum();
-                pid_t workers[4];
-
-                start_endless(&t, workers, 4, 4);
-                INFO("signal %d to %s", ways[i].signal, ways[i].group ? "the group" : "the parent");
-                REQUIRE(kill(ways[i].group ? -t.pid : t.pid, ways[i].signal) == 0);
-                tool_end(&t);
-                CHECK_INT(t.status, !=, 0);
-                CHECK_STR(t.out, "");
-                check_gone(workers, 4);
+                for (size_t m = 0; m < 2; m++)
+                        end_by(methods[m], &ways[i]);
         }
 }
 
