@@ -91,7 +91,8 @@ static int close_listed(const int *keep, size_t n_keep, int extra)
                         const struct entry *e = (const struct entry *)(buffer + at);
                         int open_fd = number(e->name);
 
-                        if (open_fd >= 0 && open_fd != fd && !kept(keep, n_keep, extra, (unsigned)open_fd))
+                        if (open_fd >= 0 && open_fd != fd &&
+                                !kept(keep, n_keep, extra, (unsigned)open_fd))
                                 (void)crew__sys_close(open_fd);
                         at += e->length;
                 }

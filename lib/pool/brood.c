@@ -16,10 +16,13 @@
 /* What an epoll event is about; rows follow. */
 enum { THE_SOCKET = 0, THE_APPLICATION = 1, FIRST_ROW = 2 };
 
+/* What SIGKILL gets to end a worker that nobody has. */
+#define FAREWELL CREW_S(1)
+
 typedef struct child {
         pid_t pid; /* 0: the row has none */
         int pidfd;
-        int control; /* this end of its control socket */
+        int control;    /* this end of its control socket */
         size_t granted; /* how many of the grants it has or was sent */
 } child;
 
@@ -57,6 +60,22 @@ static bool reap(brood *b, unsigned row)
         (void)close(c->control);
         *c = (child){ .pid = 0 };
         return true;
+}
+
+/*
+ * Whoever asks for a new worker has seen the last one dead, so that it can be collected now, or has
+ * never had it: the answer came too late, or found no room for its pidfd. That one is at the gate,
+ * and gone before anybody opens the gate for the next one.
+ */
+static bool evict(brood *b, unsigned row)
+{
+        const child *c = &b->child[row];
+
+        if (reap(b, row))
+                return true;
+        (void)crew__sys_pidfd_send_signal(c->pidfd, SIGKILL);
+        (void)crew__readable(c->pidfd, crew_clock() + FAREWELL);
+        return reap(b, row);
 }
 
 static int lift(const brood *b, int fd)
@@ -115,8 +134,7 @@ static int spawn(brood *b, unsigned row, const int fds[CREW__POST_FDS])
 
         if (row >= b->nest->rows || fds[0] < 0)
                 return -EINVAL;
-        /* Whoever asks has seen it dead, so it can be collected now. */
-        if (!reap(b, row))
+        if (!evict(b, row))
                 return -EBUSY;
         memcpy(newborn.lane, fds, sizeof newborn.lane);
         r = make_control(b, &c, &newborn);

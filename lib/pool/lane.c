@@ -93,7 +93,8 @@ int crew__lane_new(crew__lane **made, size_t bytes)
         lane->bytes = bytes;
         /* What malloc returns is 16-aligned on every 64-bit machine. */
         lane->private = malloc(crew__result_text_at(bytes) + CREW__LANE_TEXT);
-        r = lane->private ? map(lane) : crew__fail(ENOMEM, "no memory for results of %zu bytes", bytes);
+        r = lane->private ? map(lane)
+                          : crew__fail(ENOMEM, "no memory for results of %zu bytes", bytes);
         if (r < 0) {
                 (void)crew__lane_free(lane);
                 return r;

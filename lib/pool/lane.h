@@ -51,14 +51,15 @@ typedef struct crew__lane_task {
  * next pop; ids and sizes are bounded, but what id it is the pool has to compare with what it sent. */
 typedef struct crew__lane_result {
         uint64_t id;
-        int32_t status; /* what the function returned; 0 or a negative errno */
+        int32_t status; /* what the function returned; positive ones are made 0 */
         const void *data;
         size_t size;
         const char *text; /* of crew_task_fail, "" if none; zero-terminated */
 } crew__lane_result;
 
 /*
- * The pool's side. `bytes` is the largest argument and the largest result. 0; -ENOMEM, -EMFILE.
+ * The pool's side. `bytes` is the largest argument and the largest result; at least 4 of that size
+ * and at least 64 of up to 64 bytes fit in each direction. 0; -ENOMEM, -EMFILE; -EINVAL: over 1 GiB.
  */
 int crew__lane_new(crew__lane **lane, size_t bytes);
 crew__lane *crew__lane_free(crew__lane *lane);
@@ -69,10 +70,12 @@ crew__segment *crew__lane_segment(crew__lane *lane);
 /* 0; -EAGAIN: no room now; -EMSGSIZE: never. Wakes the worker if it sleeps. */
 int crew__lane_push(crew__lane *lane, const crew__lane_task *task);
 
-/* 1: *result; 0: none; -ENOTRECOVERABLE: the worker lies (crew_error_detail() says how). */
+/* 1: *result; 0: none; -ENOTRECOVERABLE: the worker lies (crew_error_detail() says how), and so
+ * from then on push and progress. */
 int crew__lane_pop(crew__lane *lane, crew__lane_result *result);
 
-/* What a sleeper on results waits for; its eventfd. */
+/* What a sleeper on results waits for; its eventfd, which is written by the worker only. These and
+ * crew__lane_ready may be called by any thread; everything else under a lock of the caller's. */
 crew__events *crew__lane_results(crew__lane *lane);
 int crew__lane_eventfd(const crew__lane *lane);
 /* Is a pop worth it? Cheap. */
@@ -101,14 +104,16 @@ int crew__track_open(crew__track **track, int fd, int task_event, int result_eve
 /* A worker just ends; for who uses both sides. NULL is fine; returns NULL. */
 crew__track *crew__track_free(crew__track *track);
 
-/* 1: *task, arguments in place until done; 0: the lane was closed; -ETIMEDOUT: `deadline`. */
+/* 1: *task, arguments in place until done; 0: the lane was closed and nothing is left in it;
+ * -ETIMEDOUT: `deadline`, -EAGAIN if that is 0. */
 int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline);
 
 /* Room for a result of `size` bytes, 16-aligned, written in place; waits for the pool to make room.
  * NULL: larger than the lane. May be called again with another size before the commit. */
 void *crew__track_reserve(crew__track *track, size_t size);
 
-/* Publishes the result of the task that was taken last and lets its arguments go. */
+/* Publishes the result of the task that was taken last and lets its arguments go. A result that is
+ * larger than the lane becomes a status of -EMSGSIZE without data; a longer text is cut. */
 void crew__track_done(crew__track *track, int32_t status, size_t size, const char *text);
 
 /* Was the task that is running cancelled? */

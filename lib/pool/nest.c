@@ -179,7 +179,8 @@ static int settle_memory(crew__nest *nest)
         return 0;
 }
 
-static int copy_grants(crew__nest *nest)
+/* What the options point to that is to be kept. */
+static int copy_options(crew__nest *nest)
 {
         const crew__zygote_options *o = nest->options;
 
@@ -187,6 +188,12 @@ static int copy_grants(crew__nest *nest)
         nest->grant = calloc(nest->room, sizeof(*nest->grant));
         if (!nest->grant)
                 return -ENOMEM;
+        if (o->init_size) {
+                nest->init_arg = malloc(o->init_size);
+                if (!nest->init_arg)
+                        return -ENOMEM;
+                memcpy(nest->init_arg, o->init_arg, o->init_size);
+        }
         for (size_t i = 0; i < o->n_grants; i++)
                 nest->grant[nest->n_grants++] = crew__segment_ref(o->grants[i]);
         return 0;
@@ -214,7 +221,7 @@ int crew__nest_settle(crew__nest *nest)
                 nest->plan.close_range = crew__has(CREW__CLOSE_RANGE);
         nest->floor = crew__worker_numbers(
                 o->keep_fds, o->n_keep_fds, nest->number, CREW__WORKER_NUMBERS);
-        r = copy_grants(nest);
+        r = copy_options(nest);
         if (r == 0)
                 r = settle_descriptors(nest);
         if (r == 0)

@@ -23,6 +23,7 @@ typedef struct crew__perch {
         _Atomic uint32_t gate; /* CREW__GATE_..., futex word; the pool writes it */
         _Atomic uint32_t stage;
         _Atomic int32_t code, step;
+        char text[CREW__LANE_TEXT]; /* written before the stage */
         _Alignas(64) crew__report report;
 } crew__perch;
 
@@ -62,8 +63,9 @@ typedef struct crew__nest {
 
         crew__plan plan; /* a copy with its descriptor out of the way */
         int number[CREW__WORKER_NUMBERS];
-        int floor; /* descriptors of its own are from here on */
+        int floor;           /* descriptors of its own are from here on */
         struct rlimit files; /* as the host had it */
+        void *init_arg;      /* a copy: the caller's may lie in memory that is dropped */
         pid_t pid;
         crew__segment **grant;
         size_t n_grants, room;
@@ -74,8 +76,7 @@ static inline crew__epitaph *crew__epitaph_of(const crew__segment *pages, unsign
         return (crew__epitaph *)pages->address + row;
 }
 
-static inline crew__perch *crew__perch_of(
-        const crew__segment *pages, unsigned rows, unsigned row)
+static inline crew__perch *crew__perch_of(const crew__segment *pages, unsigned rows, unsigned row)
 {
         size_t table = crew__page_round(rows * sizeof(crew__epitaph));
 

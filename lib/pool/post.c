@@ -29,8 +29,7 @@ int crew__post_send(int socket, const void *message, size_t size, const int fds[
                 m.msg_control = &control;
                 m.msg_controllen = CMSG_SPACE(n * sizeof *fds);
         }
-        r = (int)crew__syscall(
-                SYS_sendmsg, socket, (long)&m, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
+        r = (int)crew__syscall(SYS_sendmsg, socket, (long)&m, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
         return r < 0 ? r : 0;
 }
 

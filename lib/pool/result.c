@@ -206,7 +206,7 @@ static ssize_t finish_own(
         do
                 r = await(job, deadline);
         while (r == -EINTR);
-        if (r < 0) {
+        if (r < 0 && !is_ready(job)) {
                 (void)crew_result_cancel(job, 0);
                 (void)crew__fail((int)-r, "the task was not done in time and was cancelled");
         } else {
@@ -237,7 +237,7 @@ static int check_size(const crew_pool *p, size_t size)
 }
 
 static int submit_one(crew_pool *p, crew_task_fn *f, const void *arg, size_t size,
-        const crew_task_options *o, crew_result **r)
+        const crew_task_options *o, bool held, crew_result **r)
 {
         int e = check_size(p, size);
 
@@ -249,6 +249,7 @@ static int submit_one(crew_pool *p, crew_task_fn *f, const void *arg, size_t siz
         *r = crew__job_new(p, f, o, arg, size);
         if (!*r)
                 return -ENOMEM;
+        (*r)->held = held;
         e = crew__submit(p, *r, false);
         if (e < 0)
                 crew__job_unref(*r);
@@ -266,7 +267,7 @@ ssize_t crew_pool_apply(crew_pool *p, crew_task_fn *f, const void *arg, size_t s
         if (r == 0)
                 r = refuse_own(p);
         if (r == 0)
-                r = submit_one(p, f, arg, size, &options, &job);
+                r = submit_one(p, f, arg, size, &options, true, &job);
         return r < 0 ? r : finish_own(job, out, cap, deadline, &options);
 }
 
@@ -278,13 +279,13 @@ int crew_pool_apply_async(crew_pool *p, crew_task_fn *f, const void *arg, size_t
         int e = crew__submit_check(p, f, o, &options);
 
         if (e == 0)
-                e = submit_one(p, f, arg, size, &options, &job);
+                e = submit_one(p, f, arg, size, &options, r != NULL, &job);
         if (e < 0)
                 return e;
         if (r)
                 *r = job;
         else
-                (void)crew_result_free(job);
+                crew__job_unref(job);
         return 0;
 }
 

@@ -36,7 +36,7 @@ int crew__task_run(crew_task *t, crew_task_fn *function, const void *arg, size_t
 
 void *crew_task_result(crew_task *t, size_t size)
 {
-        void *at = t ? crew__track_reserve(t->track, size) : NULL;
+        void *at = t && t->track ? crew__track_reserve(t->track, size) : NULL;
 
         if (at)
                 t->result = size;
@@ -49,6 +49,8 @@ int crew_task_return(crew_task *t, const void *data, size_t size)
 
         if (!t || (!data && size))
                 return crew__fail(EINVAL, "task: no task, or no data");
+        if (!t->track)
+                return crew__fail(EINVAL, "task: an initializer has no result");
         at = crew_task_result(t, size);
         if (!at)
                 return crew__fail(EMSGSIZE,
@@ -126,8 +128,8 @@ int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
                 return r == -ENOENT ? crew__fail(ENOENT,
                                               "this pool was not granted a queue with this ref; "
                                               "name it in the grants of the pool or call "
-                                              "crew_pool_grant()") :
-                                      r;
+                                              "crew_pool_grant()")
+                                    : r;
         }
         l->ref = ref;
         l->next = loans;
@@ -138,7 +140,7 @@ int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
 
 bool crew_task_cancelled(crew_task *t)
 {
-        return t && crew__track_cancelled(t->track);
+        return t && t->track && crew__track_cancelled(t->track);
 }
 
 unsigned crew_task_worker(crew_task *t)

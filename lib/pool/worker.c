@@ -8,6 +8,7 @@
 #include "pool/nest.h"
 #include "pool/task.h"
 #include "process/process.h"
+#include "process/registry.h"
 #include "status/page.h"
 
 #include <stdio.h>
@@ -15,11 +16,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 /* The status of a worker that never took a task; its note says why. */
 enum { NEVER_RAN = 255 };
 
 enum { LIMITS = 5 };
+
+/* Unless a thread of a task's is using it right now, and would be waited for. */
+static void flush(FILE *stream)
+{
+        if (ftrylockfile(stream) != 0)
+                return;
+        (void)fflush(stream);
+        funlockfile(stream);
+}
 
 /*
  * Runs before the handlers that were inherited, which then never run. The streams of the host but
@@ -28,8 +39,9 @@ enum { LIMITS = 5 };
 static void finish(int status, void *unused)
 {
         (void)unused;
-        (void)fflush(stdout);
-        (void)fflush(stderr);
+        crew__hook_run();
+        flush(stdout);
+        flush(stderr);
         crew__sys_exit(status & 0xff);
 }
 
@@ -43,8 +55,8 @@ static void __attribute__((noreturn)) refuse(crew__perch *perch, int code, int s
         atomic_store(&perch->code, code);
         atomic_store(&perch->step, step);
         note(perch, CREW__STAGE_REFUSED);
-        (void)fflush(stdout);
-        (void)fflush(stderr);
+        flush(stdout);
+        flush(stderr);
         crew__sys_exit(NEVER_RAN);
 }
 
@@ -116,7 +128,8 @@ static size_t limits_of(const crew__nest *nest, struct crew__limit list[LIMITS])
         if (l.memory_max)
                 list[n++] = (struct crew__limit){ RLIMIT_AS, l.memory_max };
         if (l.cpu_time)
-                list[n++] = (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
+                list[n++] =
+                        (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
         if (l.open_files)
                 list[n++] = (struct crew__limit){ RLIMIT_NOFILE, l.open_files };
         if (l.file_bytes)
@@ -196,21 +209,40 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
-                r = crew__task_run(&t, (crew_task_fn *)(uintptr_t)task.function, task.data,
-                        task.size);
+                r = crew__task_run(
+                        &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
                 crew__track_done(track, r, t.result, t.text);
         }
 }
 
-static int initialize(const crew__zygote_options *o, unsigned row, int control)
+static void initialize(const crew__nest *nest, unsigned row, crew__perch *perch)
 {
-        static crew_task t;
+        const crew__zygote_options *o = nest->options;
+        static crew_task t; /* without a track: it has no result */
+        int r;
 
         if (!o->initializer)
-                return 0;
+                return;
         t.worker = row;
-        t.control = control;
-        return crew__task_run(&t, o->initializer, o->init_arg, o->init_size);
+        t.control = nest->number[0];
+        r = crew__task_run(&t, o->initializer, nest->init_arg, o->init_size);
+        if (r == 0)
+                return;
+        memcpy(perch->text, t.text, sizeof perch->text);
+        refuse(perch, r, 0);
+}
+
+/* A filter holds for the thread that loads it, and one that is outside writes where it likes. */
+static void check_threads(crew__perch *perch)
+{
+        struct stat st;
+
+        if (stat("/proc/self/task", &st) < 0 || st.st_nlink <= 3)
+                return;
+        (void)snprintf(perch->text, sizeof perch->text,
+                "the initializer left %d threads, which its sandbox would not hold",
+                (int)st.st_nlink - 3);
+        refuse(perch, -EBUSY, 0);
 }
 
 void crew__worker_main(const crew__newborn *newborn)
@@ -229,8 +261,7 @@ void crew__worker_main(const crew__newborn *newborn)
         if (on_exit(finish, NULL) != 0)
                 refuse(perch, -ENOMEM, 0);
         leave_pages(nest, perch);
-        r = crew__track_open(
-                &track, newborn->lane[0], nest->number[1], nest->number[2]);
+        r = crew__track_open(&track, newborn->lane[0], nest->number[1], nest->number[2]);
         if (r < 0)
                 refuse(perch, r, 0);
         r = settle_descriptors(nest, newborn, &step);
@@ -239,9 +270,9 @@ void crew__worker_main(const crew__newborn *newborn)
         note(perch, CREW__STAGE_INITIALIZER);
         crew__sandbox_warm_up();
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
-        r = initialize(nest->options, newborn->row, nest->number[0]);
-        if (r < 0)
-                refuse(perch, r, 0);
+        initialize(nest, newborn->row, perch);
+        if (!nest->plan.none)
+                check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)

@@ -22,8 +22,8 @@
 /* A zygote that does not answer within this is stopped. A large one takes long to fork. */
 #define PATIENCE CREW_S(5)
 
-/* What SIGKILL gets to end it. */
-#define FAREWELL CREW_MS(200)
+/* What SIGKILL gets to end it; the kernel gives back the memory of a large one first. */
+#define FAREWELL CREW_S(1)
 
 struct crew__zygote {
         uint64_t generation;
@@ -106,8 +106,8 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         made->rows = o->max_workers;
         made->pidfd = made->socket = -1;
         (void)pthread_mutex_init(&made->lock, NULL);
-        r = crew__segment_new(&made->pages, "zygote", o->name,
-                table + o->max_workers * crew__page_size(), 0, 0);
+        r = crew__segment_new(
+                &made->pages, "zygote", o->name, table + o->max_workers * crew__page_size(), 0, 0);
         nest.pages = made->pages;
         if (r == 0)
                 r = fork_zygote(made, &nest);
@@ -173,13 +173,13 @@ static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int
         if (r == -EPIPE || r == -ECONNRESET)
                 return crew__fail(EPIPE, "pool: its zygote (pid %d) is dead", (int)z->pid);
         if (r == -EAGAIN || r == -ETIMEDOUT)
-                return crew__fail(ETIMEDOUT, "pool: its zygote (pid %d) does not answer",
-                        (int)z->pid);
+                return crew__fail(
+                        ETIMEDOUT, "pool: its zygote (pid %d) does not answer", (int)z->pid);
         if (r == 0)
                 r = answer.result;
         *fd = fds[0];
-        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r)) :
-                       r;
+        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r))
+                     : r;
 }
 
 static crew__perch *perch_of(const crew__zygote *z, unsigned row)
@@ -237,6 +237,8 @@ void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *n)
         /* The worker writes these: anything else is no stage, errno or step. */
         n->stage = stage <= CREW__STAGE_REFUSED ? (enum crew__worker_stage)stage : CREW__STAGE_GATE;
         n->code = code < 0 && code > -4096 ? code : 0;
+        memcpy(n->text, perch->text, sizeof n->text);
+        n->text[sizeof n->text - 1] = '\0';
         n->step = step > 0 && step <= CREW__STEP_FILTER ? step : 0;
 }
 

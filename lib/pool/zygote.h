@@ -3,14 +3,19 @@
 #define CREW_POOL_ZYGOTE_H
 
 /*
- * The pool's zygote: a fork of the program, made with the pool, that makes the workers. They are its
- * children: it reaps them and notes how they ended in a page that the pool reads, and PDEATHSIG
- * against its only thread ends them with it. It ends with the program (lifeline), leads a session of
- * its own, has default signal handlers, ignores SIGINT, and holds no descriptor but its own, 0-2,
- * grants and keep_fds.
+ * The pool's zygote: a fork of the program, made with the pool, that makes the workers. They are
+ * its children: it reaps them and notes how they ended in a page that the pool reads, and PDEATHSIG
+ * against its only thread ends them with it. It ends with the program (lifeline), leads a session
+ * of its own, has default signal handlers, ignores SIGINT, and holds no descriptor but its own,
+ * 0-2, grants and keep_fds.
  *
- * A newborn waits at a gate until the pool holds its pidfd; then it becomes a worker: unmaps every
- * segment it was not granted, enters the sandbox, runs the initializer and takes tasks.
+ * A newborn waits at a gate until the pool holds its pidfd; then it becomes a worker: gives up what
+ * it was not granted, memory and descriptors, takes its limits, runs the initializer, enters the
+ * sandbox and takes tasks. The initializer is outside of the sandbox, so that it can open what
+ * tasks use; it has no more memory or descriptors than they have.
+ *
+ * Shared memory that is written (whoever made it) is given up too, except for grants; files that
+ * are mapped for reading stay.
  */
 
 #include "kernel/pidfd.h"
@@ -23,16 +28,16 @@
 typedef struct crew__zygote crew__zygote;
 
 typedef struct crew__zygote_options {
-        const crew__plan *plan;          /* the sandbox, prepared; NULL = none */
-        const crew_limits *limits;       /* or NULL */
-        crew_task_fn *initializer;       /* or NULL */
-        const void *init_arg;            /* copied by the fork */
+        const crew__plan *plan;    /* the sandbox, prepared; NULL = none */
+        const crew_limits *limits; /* or NULL */
+        crew_task_fn *initializer; /* or NULL */
+        const void *init_arg;      /* copied by the fork */
         size_t init_size;
-        crew__segment *const *grants;    /* of the moment; later ones by crew__zygote_grant */
+        crew__segment *const *grants; /* of the moment; later ones by crew__zygote_grant */
         size_t n_grants;
         const int *keep_fds;
         size_t n_keep_fds;
-        unsigned max_workers;            /* rows of the page of endings */
+        unsigned max_workers; /* rows of the page of endings */
         const char *name;
 } crew__zygote_options;
 
@@ -51,17 +56,22 @@ enum crew__worker_stage {
         CREW__STAGE_SANDBOX,
         CREW__STAGE_INITIALIZER,
         CREW__STAGE_READY,
-        CREW__STAGE_REFUSED, /* it could not enter the sandbox or the initializer failed: see code */
+        CREW__STAGE_REFUSED, /* it could not enter the sandbox or the initializer failed: see code
+                              */
 };
 
 /* What the row of a worker says; from the page, bounded. */
 typedef struct crew__worker_note {
         enum crew__worker_stage stage;
-        int code; /* negative errno of REFUSED */
-        int step; /* enum crew__step, 0 = the initializer */
+        int code;                   /* negative errno of REFUSED */
+        int step;                   /* enum crew__step, 0 = the initializer */
+        char text[CREW__LANE_TEXT]; /* words of the initializer, "" if none */
 } crew__worker_note;
 
-/* Forks the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE. */
+/*
+ * Forks the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE. A zygote that
+ * cannot settle (no memory, no descriptors) ends: see crew__zygote_fd.
+ */
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o);
 
 /* Readable when the zygote is dead; then every call but _free answers -EPIPE. */
@@ -70,10 +80,11 @@ pid_t crew__zygote_pid(const crew__zygote *z);
 
 /*
  * Makes worker `row` with that lane: it is at the gate, and *pidfd (the caller's to close) and *pid
- * are set. 0; -EPIPE: the zygote is dead; -ETIMEDOUT: it does not answer; -EAGAIN, -ENOMEM.
+ * are set. The row's last worker is dead, or was never let through: then it is killed.
+ * 0; -EPIPE: the zygote is dead; -ETIMEDOUT: it does not answer (5 s); -EAGAIN, -ENOMEM, -EMFILE;
+ * -EBUSY: the last worker cannot be killed.
  */
-int crew__zygote_spawn(
-        crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
+int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
 
 /* Lets the newborn through. */
 int crew__zygote_release(crew__zygote *z, unsigned row);
@@ -86,7 +97,11 @@ int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
 void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
 crew__report *crew__zygote_report(crew__zygote *z, unsigned row);
 
-/* Gives a segment to all future workers and, over their control sockets, to the living ones. */
+/*
+ * Gives a segment to all future workers and, over their control sockets, to the living ones, which
+ * have it before this returns. The same again: nothing happens. -EPIPE, -ETIMEDOUT, -EMFILE,
+ * -ENOMEM.
+ */
 int crew__zygote_grant(crew__zygote *z, crew__segment *segment);
 
 /* Ends the zygote and with it every worker, by SIGKILL; bounded; frees. NULL is fine. */

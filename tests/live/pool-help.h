@@ -8,6 +8,7 @@
 
 #include <crew/pool.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -136,11 +137,28 @@ UNUSED static void pause_ms(int ms)
                 ;
 }
 
-/* Has that process ended, or does within the time? */
+/* Does that process run no more? One that waits to be collected by init counts as ended. */
+static inline bool has_ended(pid_t pid)
+{
+        char path[64], text[512], *at;
+        FILE *f;
+        size_t n;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        f = fopen(path, "re");
+        if (!f)
+                return true;
+        n = fread(text, 1, sizeof text - 1, f);
+        (void)fclose(f);
+        text[n] = 0;
+        at = strrchr(text, ')');
+        return !at || at[2] == 'Z' || at[2] == 'X';
+}
+
 UNUSED static bool gone_within(pid_t pid, int ms)
 {
         for (int i = 0; i < ms; i++) {
-                if (kill(pid, 0) < 0 && errno == ESRCH)
+                if (has_ended(pid))
                         return true;
                 pause_ms(1);
         }

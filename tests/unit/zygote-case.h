@@ -44,11 +44,11 @@ static inline void colony_start(struct colony *c)
                 struct crew__plan_options o = { .reports = true };
                 crew_sandbox *s;
 
-                (void)crew__worker_numbers(c->options.keep_fds, c->options.n_keep_fds, numbers,
-                        CREW__WORKER_NUMBERS);
+                (void)crew__worker_numbers(
+                        c->options.keep_fds, c->options.n_keep_fds, numbers, CREW__WORKER_NUMBERS);
                 o.control = numbers[0];
                 o.events = numbers + 1;
-                o.n_events = 8;
+                o.n_events = CREW__WORKER_NUMBERS - 1;
                 REQUIRE_OK(crew_sandbox_new(&s, c->words, 0));
                 REQUIRE_OK(crew__plan_new(&c->plan, s, &o));
                 (void)crew_sandbox_free(s);
@@ -65,8 +65,7 @@ static inline void colony_spawn(struct colony *c, unsigned row)
         c->lane[row] = crew__lane_free(c->lane[row]);
         c->pidfd[row] = crew__close(c->pidfd[row]);
         REQUIRE_OK(crew__lane_new(&c->lane[row], COLONY_BYTES));
-        REQUIRE_OK(
-                crew__zygote_spawn(c->zygote, row, c->lane[row], &c->pidfd[row], &c->pid[row]));
+        REQUIRE_OK(crew__zygote_spawn(c->zygote, row, c->lane[row], &c->pidfd[row], &c->pid[row]));
 }
 
 static inline void colony_hire(struct colony *c, unsigned row)
@@ -125,8 +124,8 @@ static inline void colony_end(struct colony *c)
         for (unsigned i = 0; i < COLONY_MAX; i++) {
                 /* PDEATHSIG: none of them outlives the zygote. */
                 if (c->pidfd[i] >= 0)
-                        CHECK_INT(crew__readable(c->pidfd[i],
-                                          crew_clock() + test_slow(PEER_MS(500))),
+                        CHECK_INT(
+                                crew__readable(c->pidfd[i], crew_clock() + test_slow(PEER_MS(500))),
                                 ==, 0);
                 c->pidfd[i] = crew__close(c->pidfd[i]);
                 c->lane[i] = crew__lane_free(c->lane[i]);

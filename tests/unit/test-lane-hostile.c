@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+
+/* A worker that writes what it likes: errors or data, but no crash, no hang, nothing beyond. */
+
+#include "lane-case.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+TEST(images, "random attacks and calls", "[unit][lane][hostile]")
+{
+        uint64_t random = peer_seed();
+        uint8_t program[512];
+
+        TEST_DEADLINE(100);
+        for (long long i = 0; i < test_scale(300000, 5000); i++) {
+                size_t size = peer_random(&random) % sizeof program;
+
+                for (size_t k = 0; k < size; k++)
+                        program[k] = (uint8_t)(peer_random(&random) >> 20);
+                (void)LLVMFuzzerTestOneInput(program, size);
+        }
+}
+
+static void use(crew__lane *lane)
+{
+        char in[1000] = "";
+        crew__lane_result result = {0};
+        uint64_t taken = 0, freed = 0;
+        int r;
+
+        (void)lane_push(lane, 1, in, sizeof in);
+        r = crew__lane_pop(lane, &result);
+        if (r == 1) {
+                CHECK(result.size <= 1000);
+                CHECK(strlen(result.text) < CREW__LANE_TEXT);
+                for (size_t i = 0; i < result.size; i++)
+                        (void)((const volatile char *)result.data)[i];
+        } else if (r < 0) {
+                CHECK_INT(r, ==, -ENOTRECOVERABLE);
+                CHECK(strlen(crew_error_detail()) > 10);
+        }
+        if (crew__lane_progress(lane, &taken, &freed) == 0)
+                CHECK(freed <= taken);
+        (void)crew__lane_current(lane);
+        (void)crew__lane_ready(lane);
+        crew__lane_hold(lane, false);
+}
+
+TEST(values, "chosen values in each word", "[unit][lane][hostile]")
+{
+        static const uint64_t values[] = {0, 1, 2, 31, 32, 255, 256, 1000, 1001, UINT32_MAX,
+                1ULL << 31, 1ULL << 32, 1ULL << 33, 3ULL << 32, (1ULL << 32) + 1, (2ULL << 32) + 1,
+                (2ULL << 32) + 2, (2ULL << 32) + 3, 255ULL << 32, 256ULL << 32, 512ULL << 32,
+                INT64_MAX, UINT64_MAX, UINT64_MAX - 31, 0xffffffff00000000, 0xffffffff00000001};
+        size_t words = crew__page_round(sizeof(crew__lane_words)) / 8;
+
+        TEST_DEADLINE(100);
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+                /* The words, and the first headers of the results. */
+                for (size_t i = 0; i < sizeof(crew__lane_words) / 8 + 8; i++) {
+                        crew__lane *lane;
+                        crew__track *track;
+                        crew__lane_task task;
+                        volatile uint64_t *at;
+
+                        REQUIRE_OK(crew__lane_new(&lane, 1000));
+                        track = lane_open(lane);
+                        for (uint64_t id = 1; id < 4; id++) {
+                                REQUIRE_OK(lane_push(lane, id, "abc", 3));
+                                REQUIRE(crew__track_take(track, &task, 0) == 1);
+                                crew__track_done(track, -1, 0, "text");
+                        }
+                        (void)crew__track_free(track);
+                        at = crew__lane_segment(lane)->address;
+                        if (i >= sizeof(crew__lane_words) / 8)
+                                at += words + at[3] / 8 - sizeof(crew__lane_words) / 8;
+                        at[i] = values[v];
+                        for (int n = 0; n < 8; n++)
+                                use(lane);
+                        (void)crew__lane_free(lane);
+                }
+        }
+}
+
+TEST(impostor, "more results than tasks are a lie", "[unit][lane][hostile]")
+{
+        crew__lane *lane;
+        crew__lane_words *w;
+        crew__lane_result result;
+        uint64_t ignored;
+
+        REQUIRE_OK(crew__lane_new(&lane, 100));
+        w = crew__lane_segment(lane)->address;
+        REQUIRE_OK(lane_push(lane, 1, NULL, 0));
+        atomic_store(&w->result_tail, crew__lane_behind(0, 32, w->results));
+        REQUIRE(crew__lane_pop(lane, &result) == 1);
+        CHECK_INT(result.id, ==, 0);
+        atomic_store(&w->result_tail,
+                crew__lane_behind(atomic_load(&w->result_tail), 32, w->results));
+        CHECK(crew__lane_ready(lane));
+        CHECK_INT(crew__lane_pop(lane, &result), ==, -ENOTRECOVERABLE);
+        CHECK(strstr(crew_error_detail(), "more results than tasks"));
+        CHECK_INT(lane_push(lane, 2, NULL, 0), ==, -ENOTRECOVERABLE);
+        CHECK_INT(crew__lane_progress(lane, &ignored, &ignored), ==, -ENOTRECOVERABLE);
+        CHECK(crew__lane_ready(lane));
+        (void)crew__lane_free(lane);
+}
+
+/* Also fills the eventfds and makes them blocking, which it shares with the pool. */
+static void scribbler(void *arg)
+{
+        crew__lane *lane = arg;
+        crew__segment *s = crew__lane_segment(lane);
+        crew__lane_words *w = s->address;
+        volatile uint64_t *all = s->address;
+        uint64_t random = (uint64_t)getpid(), full = UINT64_MAX - 1;
+        ssize_t n;
+
+        for (int i = 0; i < CREW__SEGMENT_EVENTS; i++) {
+                n = write(s->events[i], &full, sizeof full);
+                (void)n;
+                (void)fcntl(s->events[i], F_SETFL, 0);
+        }
+        for (;;) {
+                uint64_t r = peer_random(&random), value = peer_random(&random);
+
+                switch (r % 8) {
+                case 0:
+                        all[(r >> 8) % (sizeof *w / 8)] = value >> (r >> 58);
+                        break;
+                case 1:
+                        all[(r >> 8) % (s->head / 8)] = value >> (r >> 58);
+                        break;
+                case 2:
+                        atomic_store(&w->freed, atomic_load(&w->task_tail));
+                        atomic_store(&w->taken, atomic_load(&w->task_tail));
+                        break;
+                case 3:
+                        atomic_store(&w->result_tail,
+                                crew__lane_behind(
+                                        atomic_load(&w->result_head), 32 * (r >> 60), 8192));
+                        break;
+                case 4:
+                        atomic_store(&w->task_events.armed, 1);
+                        atomic_store(&w->room_events.armed, 1);
+                        break;
+                default:
+                        atomic_store(&w->task_events.word, (uint32_t)value);
+                        atomic_store(&w->room_events.word, (uint32_t)value);
+                        break;
+                }
+        }
+}
+
+TEST(live, "calls come back while the worker scribbles over everything", "[unit][lane][hostile]")
+{
+        int64_t until = peer_now() + test_scale(CREW_S(60), CREW_MS(1500));
+
+        TEST_DEADLINE(100);
+        while (peer_now() < until) {
+                crew__lane *lane;
+                pid_t pid;
+
+                REQUIRE_OK(crew__lane_new(&lane, 1000));
+                pid = peer_start(scribbler, lane);
+                for (int i = 0; i < 3000; i++) {
+                        int64_t began = peer_now();
+
+                        use(lane);
+                        CHECK_INT(peer_now() - began, <, test_slow(CREW_S(3)));
+                        /* Found out soon: then with a handle that was not. */
+                        crew__lane_close(lane);
+                }
+                peer_kill(pid);
+                use(lane);
+                (void)crew__lane_free(lane);
+        }
+}
