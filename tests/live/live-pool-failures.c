@@ -82,6 +82,7 @@ struct board {
 };
 
 static struct board *board;
+static int board_fd;
 
 struct scene {
         crew_pool *pool;
@@ -91,6 +92,13 @@ struct scene {
         pid_t victim;
         crew_result *task, *behind[BEHIND];
 };
+
+/* By the test, and again by each worker: it keeps no shared memory that it was not granted. */
+static void map_board(void)
+{
+        board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED, board_fd, 0);
+        REQUIRE(board != MAP_FAILED);
+}
 
 static void mark(void)
 {
@@ -148,6 +156,7 @@ static int initialize(crew_task *t, const void *arg, size_t size)
         (void)t;
         (void)arg;
         (void)size;
+        map_board();
         if (signal(SIGUSR1, on_usr1) == SIG_ERR)
                 return -EINVAL;
         if (board->phase == INITIALIZER && atomic_fetch_sub(&board->victims, 1) > 0)
@@ -385,7 +394,7 @@ static void check_task(struct scene *s)
 
         if (s->retried && s->outcome == FAILS && board->end <= EXIT)
                 fails = false;
-        REQUIRE_OK(crew_result_wait(s->task, CREW_S(15)));
+        REQUIRE_OK(crew_result_wait(s->task, CREW_S(5)));
         if (s->outcome == FAILS || s->outcome == TAKEN)
                 check_time(s);
         CHECK_INT(crew_result_successful(s->task), ==, !fails);
@@ -407,7 +416,7 @@ static void check_behind(const struct scene *s)
         for (int i = 0; i < BEHIND; i++) {
                 pid_t pid = 0;
 
-                CHECK_INT(crew_result_get(s->behind[i], &pid, sizeof pid, CREW_S(15)), ==,
+                CHECK_INT(crew_result_get(s->behind[i], &pid, sizeof pid, CREW_S(5)), ==,
                         sizeof pid);
                 if (ends)
                         CHECK_INT(pid, !=, s->victim);
@@ -429,15 +438,16 @@ static void run_cell(enum end end, enum phase phase, bool retried)
         struct scene s = { .outcome = table[end][phase], .retried = retried };
         const crew_limits limits = { .size = sizeof limits, .memory_max = MEMORY_MAX };
 
-        TEST_DEADLINE(60);
-        board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        REQUIRE(board != MAP_FAILED);
+        TEST_DEADLINE(30);
+        board_fd = memfd_create("board", MFD_CLOEXEC);
+        REQUIRE(board_fd >= 0 && ftruncate(board_fd, sizeof *board) == 0);
+        map_board();
         board->end = end;
         board->phase = phase;
         atomic_store(&board->victims, 1);
         s.canary = canary_start();
         s.pool = new_pool(phase == RUNNING || phase == RESULT || phase == IDLE ? 2 : 1,
-                CREW_OPT(pool, .initializer = initialize,
+                CREW_OPT(pool, .initializer = initialize, .keep_fds = &board_fd, .n_keep_fds = 1,
                         .on_death = retried ? CREW_DEATH_RETRY : CREW_DEATH_FAIL_TASK,
                         .limits = end == MEMORY ? &limits : NULL));
         stages[phase](&s);
@@ -447,6 +457,7 @@ static void run_cell(enum end end, enum phase phase, bool retried)
         (void)crew_pool_free(s.pool);
         canary_stop(s.canary);
         (void)munmap(board, sizeof *board);
+        (void)close(board_fd);
 }
 
 #define CELL(end, phase)                                                                           \
