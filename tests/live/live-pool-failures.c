@@ -245,8 +245,7 @@ static crew_result *submit(const struct scene *s)
 static void submit_behind(struct scene *s)
 {
         for (int i = 0; i < BEHIND; i++)
-                REQUIRE_OK(
-                        crew_pool_apply_async(s->pool, task_pid, NULL, 0, &s->behind[i], NULL));
+                REQUIRE_OK(crew_pool_apply_async(s->pool, task_pid, NULL, 0, &s->behind[i], NULL));
 }
 
 /* The event where it is the pool that acts; true if that was all. */
@@ -262,8 +261,7 @@ static bool act_by_pool(const struct scene *s)
         }
         if (board->end == CANCEL) {
                 mark();
-                CHECK_INT(crew_result_cancel(s->task, 0), ==,
-                        board->phase == IDLE ? -EALREADY : 0);
+                CHECK_INT(crew_result_cancel(s->task, 0), ==, board->phase == IDLE ? -EALREADY : 0);
                 return true;
         }
         return false;
@@ -272,10 +270,10 @@ static bool act_by_pool(const struct scene *s)
 static void signal_victim(enum end end, pid_t pid)
 {
         mark();
-        (void)kill(pid, end == SIGKILLED      ? SIGKILL
-                                : end == SEGFAULT ? SIGSEGV
-                                : end == ABORT    ? SIGABRT
-                                                  : SIGUSR1);
+        (void)kill(pid, end == SIGKILLED  ? SIGKILL
+                        : end == SEGFAULT ? SIGSEGV
+                        : end == ABORT    ? SIGABRT
+                                          : SIGUSR1);
 }
 
 static void stage_idle(struct scene *s)
@@ -416,8 +414,8 @@ static void check_behind(const struct scene *s)
         for (int i = 0; i < BEHIND; i++) {
                 pid_t pid = 0;
 
-                CHECK_INT(crew_result_get(s->behind[i], &pid, sizeof pid, CREW_S(5)), ==,
-                        sizeof pid);
+                CHECK_INT(
+                        crew_result_get(s->behind[i], &pid, sizeof pid, CREW_S(5)), ==, sizeof pid);
                 if (ends)
                         CHECK_INT(pid, !=, s->victim);
                 (void)crew_result_free(s->behind[i]);
