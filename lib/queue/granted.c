@@ -58,6 +58,10 @@ void crew__queue_grant(crew_queue *q)
 {
         atomic_store(&q->segment->granter, crew__generation());
         atomic_store(&q->segment->granted, true);
+        /* He could fill an eventfd and make it blocking, for all that hold it. Who sleeps on one looks
+         * up every 20 ms. */
+        for (int side = 0; side < CREW__SEGMENT_EVENTS; side++)
+                atomic_store(&q->segment->bells[side], -1);
         (void)atomic_fetch_add(&q->segment->holders, 1);
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_GRANTED);
 }

@@ -117,6 +117,12 @@ static inline int crew__queue_eventfd(const crew_queue *q, enum crew__queue_side
         return q->segment->events[side];
 }
 
+/* What wakes those who sleep on that. */
+static inline int crew__queue_bell(const crew_queue *q, enum crew__queue_side side)
+{
+        return atomic_load_explicit(&q->segment->bells[side], memory_order_relaxed);
+}
+
 /*
  * Is a try worth it: a message is there (or room for `size` bytes), or the queue is closed or
  * broken, so that a try answers with that. Takes no lock; may be wrong a moment later.
