@@ -30,6 +30,7 @@ typedef struct crew__segment {
 
         /* What this process knows, whatever the shared memory says by now. */
         _Atomic bool granted, broken;  /* sticky; granted: to somebody who is not trusted */
+        _Atomic uint32_t blamed;       /* the thread that kept a lock, as the lock said */
         _Atomic unsigned holders;      /* pools that it is granted to */
         _Atomic uint64_t granter;      /* the generation that granted it */
 } crew__segment;
