@@ -182,8 +182,11 @@ static bool look_after(crew_pool *p, int64_t now)
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = &p->workers[i];
 
-                if (crew__worker_alive(w) || w->state == CREW__ENDING)
-                        did |= crew__worker_drain(p, w, now) > 0;
+                if ((crew__worker_alive(w) || w->state == CREW__ENDING) &&
+                        crew__worker_drain(p, w, now) > 0) {
+                        did = true;
+                        crew__worker_refusals(p, w);
+                }
                 if (w->due <= now || w->lied || all)
                         crew__supervise(p, w, CREW__EVENT_TIME, now);
                 if (over)

@@ -348,6 +348,8 @@ void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event even
 void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now);
 /* verdict.c: the kernel says that it is dead; the zygote may have noted how it ended by now. */
 void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
+/* Did its sandbox answer calls with EPERM since the last look? */
+void crew__worker_refusals(crew_pool *p, crew__worker *w);
 void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
 /* The pool cannot go on. */
 void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -322,6 +322,7 @@ TEST(violation, "a refused call is named, with the word that allows it", "[live]
                           CREW_OPT(task, .failure = &f)),
                 ==, -EPERM);
         CHECK_INT(f.reason, ==, CREW_FAILED);
+        CHECK_INT(stats_of(denied).violations, ==, 1);
         CHECK_INT(twice(denied, 2), ==, 4);
 }
 
