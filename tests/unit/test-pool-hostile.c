@@ -206,6 +206,23 @@ static void use_queue(crew_queue *q)
         CHECK_INT(peer_now() - began, <, test_slow(CREW_S(2)));
 }
 
+/* The task that came into the liar's lane may end with it: but it does not get a wrong answer. */
+static int try_twice(crew_pool *p, long value)
+{
+        crew_failure failure = { .size = sizeof failure };
+        long out = -1;
+        ssize_t r = crew_pool_apply(p, task_twice, &value, sizeof value, &out, sizeof out, CREW_S(20),
+                CREW_OPT(task, .failure = &failure));
+
+        if (r == -EOWNERDEAD) {
+                INFO("%s", failure.message);
+                return 1;
+        }
+        CHECK_INT(r, ==, sizeof out);
+        CHECK_INT(out, ==, 2 * value);
+        return 0;
+}
+
 static void attack(const char *sandbox, crew_task_fn *f, int how)
 {
         crew_auto(queue) q = new_queue();
@@ -213,11 +230,12 @@ static void attack(const char *sandbox, crew_task_fn *f, int how)
         crew_auto(result) r = NULL;
         crew_failure failure = { .size = sizeof failure };
         long value = 1;
+        int lost = 0;
 
         REQUIRE_OK(crew_pool_apply_async(
                 p, f, &how, sizeof how, &r, CREW_OPT(task, .deadline = CREW_MS(200))));
         while (!crew_result_ready(r) && value < 100000) {
-                expect_twice(p, value++);
+                lost += try_twice(p, value++);
                 use_queue(q);
         }
         REQUIRE_OK(crew_result_wait(r, CREW_S(20)));
@@ -228,7 +246,8 @@ static void attack(const char *sandbox, crew_task_fn *f, int how)
                 INFO("%s %d: %s", sandbox, how, failure.message);
         }
         for (int i = 0; i < 20; i++)
-                expect_twice(p, value++);
+                lost += try_twice(p, value++);
+        CHECK_INT(lost, <=, 1);
 }
 
 static void attacks(const char *sandbox)
