@@ -163,6 +163,8 @@ static int fill(crew__segment *s, const char *kind, const char *name, unsigned n
 
 static void enter(crew__segment *s)
 {
+        for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
+                atomic_init(&s->bells[i], s->events[i]);
         lock_registry();
         atomic_store(&s->next, atomic_load(&registry));
         atomic_store(&registry, s);
@@ -265,8 +267,10 @@ static void shed(crew__segment *s)
                 (void)crew__syscall(SYS_munmap, at + (long)s->head, (long)(2 * s->ring), 0, 0, 0, 0);
         s->address = NULL;
         s->fd = -1;
-        for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
+        for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++) {
                 s->events[i] = -1;
+                atomic_store(&s->bells[i], -1);
+        }
 }
 
 void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data), void *data)

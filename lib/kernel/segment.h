@@ -26,9 +26,11 @@ typedef struct crew__segment {
         size_t ring;      /* bytes in the file; twice as many are mapped behind the head */
         int fd;           /* the memfd */
         int events[CREW__SEGMENT_EVENTS]; /* eventfds that travel with it, or -1 */
+        _Atomic int bells[CREW__SEGMENT_EVENTS]; /* what is written to: events, or -1 */
 
         /* What this process knows, whatever the shared memory says by now. */
         _Atomic bool granted, broken;  /* sticky; granted: to somebody who is not trusted */
+        _Atomic uint32_t blamed;       /* the thread that kept a lock, as the lock said */
         _Atomic unsigned holders;      /* pools that it is granted to */
         _Atomic uint64_t granter;      /* the generation that granted it */
 } crew__segment;

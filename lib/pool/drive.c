@@ -176,6 +176,9 @@ static bool look_after(crew_pool *p, int64_t now)
         all = p->terminated || p->look_again;
         p->look_again = false;
         p->next_look = p->spawn_at > now ? p->spawn_at : CREW__NEVER;
+        crew__granted_look(p, now);
+        if (p->n_queues)
+                p->next_look = crew__earlier(p->next_look, p->queues_due);
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = &p->workers[i];
 

@@ -104,13 +104,12 @@ static int find_grants(crew_pool *p, const crew_pool_options *o)
                         ENOMEM, "pool %s: no memory for %zu grants", p->name, o->n_grants);
         while (r == 0 && p->n_grants < o->n_grants) {
                 r = crew__segment_find(&p->grants[p->n_grants], o->grants[p->n_grants]);
-                if (r == 0)
-                        p->n_grants++;
-                else
-                        r = crew__fail(ENOENT,
+                if (r < 0)
+                        return crew__fail(ENOENT,
                                 "pool %s: grant %zu names nothing that this process "
                                 "holds",
                                 p->name, p->n_grants);
+                r = crew__granted_add(p, p->grants[p->n_grants++]);
         }
         return r;
 }

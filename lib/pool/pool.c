@@ -40,6 +40,7 @@ void crew__pool_destroy(crew_pool *p)
         if (p->planned)
                 crew__plan_free(&p->plan);
         (void)crew_waiter_free(p->waiter);
+        crew__granted_free(p);
         for (size_t i = 0; i < p->n_grants; i++)
                 (void)crew__segment_unref(p->grants[i]);
         free(p->grants);
@@ -165,6 +166,9 @@ int crew_pool_grant(crew_pool *p, crew_ref ref)
                 r = crew__fail(ENOMEM, "pool %s: no memory for another grant", p->name);
         } else {
                 p->grants = grown;
+                r = crew__granted_add(p, segment);
+        }
+        if (r == 0) {
                 r = p->zygote ? crew__zygote_grant(p->zygote, segment)
                               : crew__fail(ESHUTDOWN, "pool %s: it has ended", p->name);
         }
@@ -173,6 +177,8 @@ int crew_pool_grant(crew_pool *p, crew_ref ref)
         (void)pthread_mutex_unlock(&p->zygote_lock);
         if (r < 0)
                 (void)crew__segment_unref(segment);
+        else
+                crew__pool_wake(p);
         return r;
 }
 

@@ -140,6 +140,12 @@ typedef struct crew__worker {
         bool ever;        /* there was one before */
 } crew__worker;
 
+/* A queue that the workers share with the program. */
+typedef struct crew__granted {
+        crew_queue *queue;
+        bool told; /* it is broken and on_event knows */
+} crew__granted;
+
 struct crew_pool {
         uint64_t generation;
         pthread_mutex_t lock;
@@ -157,6 +163,9 @@ struct crew_pool {
         bool planned, sandboxed;
         crew__segment **grants;
         size_t n_grants;
+        crew__granted *queues; /* those of the grants that are queues */
+        size_t n_queues;
+        int64_t queues_due; /* when they are looked at next */
         crew__zygote *zygote;
 
         crew__worker *workers;
@@ -317,6 +326,14 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now);
 bool crew__worker_push(crew_pool *p, crew__worker *w, const crew__unit *unit);
 /* How many more units for that job it should have now. */
 unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew_result *job);
+
+/* granted.c */
+
+/* A segment is granted: if it is a queue, the pool looks after it. 0, -ENOMEM. Takes the lock. */
+int crew__granted_add(crew_pool *p, const crew__segment *segment);
+/* Looks at the queues if it is time to; the driver's, under the lock. */
+void crew__granted_look(crew_pool *p, int64_t now);
+void crew__granted_free(crew_pool *p);
 
 /* supervise.c */
 

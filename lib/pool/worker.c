@@ -3,8 +3,8 @@
 /* The life of a worker, from its fork by the zygote on. */
 
 #include "base/cleanup.h"
-#include "kernel/lock.h"
 #include "kernel/generation.h"
+#include "kernel/lock.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
 #include "pool/task.h"
@@ -174,6 +174,7 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         for (size_t i = 0; i < nest->n_grants; i++) {
                 nest->grant[i]->fd = -1;
                 for (size_t k = 0; k < CREW__SEGMENT_EVENTS; k++) {
+                        atomic_store(&nest->grant[i]->bells[k], nest->grant[i]->events[k]);
                         if (nest->grant[i]->events[k] >= 0)
                                 keep[a.n_keep++] = nest->grant[i]->events[k];
                 }

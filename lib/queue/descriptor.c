@@ -77,7 +77,7 @@ int crew_queue_fd(crew_queue *q)
         destroy(there);
         /* What was put before had nobody to tell. */
         if (crew__queue_rearm(q))
-                crew__events_wake(&q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
+                crew__events_wake(&q->ring->readable, crew__queue_bell(q, CREW__QUEUE_GET));
         return made->epoll;
 }
 

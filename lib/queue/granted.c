@@ -58,6 +58,10 @@ void crew__queue_grant(crew_queue *q)
 {
         atomic_store(&q->segment->granter, crew__generation());
         atomic_store(&q->segment->granted, true);
+        /* He could fill an eventfd and make it blocking, for all that hold it. Who sleeps on one looks
+         * up every 20 ms. */
+        for (int side = 0; side < CREW__SEGMENT_EVENTS; side++)
+                atomic_store(&q->segment->bells[side], -1);
         (void)atomic_fetch_add(&q->segment->holders, 1);
         (void)atomic_fetch_or(&q->ring->state, CREW__STATE_GRANTED);
 }
@@ -108,7 +112,7 @@ static bool unmoved(crew_queue *q, enum crew__queue_side side)
         }
         if (now - (uint32_t)before <= patience_of(q))
                 return false;
-        atomic_store(&q->blamed, owner);
+        atomic_store(&q->segment->blamed, owner);
         return true;
 }
 
@@ -123,7 +127,7 @@ static const char *state_of(const crew_queue *q, uint32_t tid)
 
 void crew__queue_why(crew_queue *q, char *text, size_t size)
 {
-        uint32_t tid = atomic_load(&q->blamed);
+        uint32_t tid = atomic_load(&q->segment->blamed);
 
         if (tid)
                 (void)snprintf(text, size,
@@ -170,7 +174,7 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
 
                 r = crew__lock_slow(lock_of(q, side), hold, &slice);
                 if (r == -EDEADLK && slandered(hold)) {
-                        atomic_store(&q->blamed, hold->self->tid);
+                        atomic_store(&q->segment->blamed, hold->self->tid);
                         return stuck(q);
                 }
                 if (r != -ETIMEDOUT)

@@ -82,7 +82,7 @@ int crew_queue_commit(crew_queue *q, size_t size)
         *(uint64_t *)(void *)crew__record_at(q->data, tail, q->ring_bytes) = size;
         q->reserved.open = false;
         crew__side_commit_put(q, crew__index_add(tail, crew__record_bytes(size), 1));
-        crew__events_notify(&q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
+        crew__events_notify(&q->ring->readable, crew__queue_bell(q, CREW__QUEUE_GET));
         return 0;
 }
 
@@ -161,6 +161,6 @@ int crew_queue_release(crew_queue *q, bool taken)
                 return 0;
         /* The size is the one that peek checked, not what the record says now. */
         crew__side_commit_get(q, crew__index_add(head, crew__record_bytes(q->peeked.size), 1));
-        crew__events_notify(&q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
+        crew__events_notify(&q->ring->writable, crew__queue_bell(q, CREW__QUEUE_PUT));
         return 0;
 }

@@ -173,7 +173,7 @@ static void wake_all(crew_queue *q)
 
                 (void)atomic_fetch_or(&events->word, 1);
                 atomic_store(&events->armed, 1);
-                crew__events_wake(events, crew__queue_eventfd(q, side));
+                crew__events_wake(events, crew__queue_bell(q, side));
         }
 }
 

@@ -41,7 +41,6 @@ struct crew_queue {
         crew__window reserved, peeked;
         struct crew__descriptor *_Atomic descriptor; /* of crew_queue_fd, or NULL */
         _Atomic uint64_t unmoved[2]; /* per side: who held its lock, and since when; see granted.c */
-        _Atomic uint32_t blamed;     /* the thread that did not let go, as the lock said */
 };
 
 enum crew__queue_side { CREW__QUEUE_GET, CREW__QUEUE_PUT };
@@ -115,6 +114,12 @@ static inline crew__events *crew__queue_events(crew_queue *q, enum crew__queue_s
 static inline int crew__queue_eventfd(const crew_queue *q, enum crew__queue_side side)
 {
         return q->segment->events[side];
+}
+
+/* What wakes those who sleep on that. */
+static inline int crew__queue_bell(const crew_queue *q, enum crew__queue_side side)
+{
+        return atomic_load_explicit(&q->segment->bells[side], memory_order_relaxed);
 }
 
 /*

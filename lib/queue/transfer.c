@@ -108,7 +108,7 @@ static int put_once(
         if (__builtin_expect(r == 0, 1))
                 r = put_inside(q, messages, n);
         side_unlock(q, &q->ring->producers, CREW_QUEUE_SINGLE_PRODUCER, &hold, r > 0,
-                &q->ring->readable, crew__queue_eventfd(q, CREW__QUEUE_GET));
+                &q->ring->readable, crew__queue_bell(q, CREW__QUEUE_GET));
         return r;
 }
 
@@ -223,7 +223,7 @@ static int get_once(crew_queue *q, taking *t, crew__patience *patience)
                 return r;
         r = get_inside(q, t);
         side_unlock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold, r > 0,
-                &q->ring->writable, crew__queue_eventfd(q, CREW__QUEUE_PUT));
+                &q->ring->writable, crew__queue_bell(q, CREW__QUEUE_PUT));
         if (r == -EAGAIN && state & CREW__STATE_CLOSED)
                 return crew__fail_quick(EPIPE, "the queue is closed and drained");
         return r;

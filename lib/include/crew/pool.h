@@ -100,6 +100,9 @@ enum {
         CREW_EVENT_VIOLATED,
         CREW_EVENT_DOWNGRADED, /* the sandbox enforces less than asked: failure->message says what */
         CREW_EVENT_BROKEN,
+        CREW_EVENT_QUEUE, /* a granted queue is unusable from now on (-ENOTRECOVERABLE): which, why and
+                             who has it is in failure->message; pid: of a worker that is ended for it,
+                             or 0 */
 };
 
 typedef struct crew_pool_event {
@@ -209,7 +212,11 @@ CREW_PUBLIC int crew_imap_next(crew_imap *it, crew_item *item, int64_t timeout);
 /* Cancels the rest. NULL is fine; returns NULL. */
 CREW_PUBLIC crew_imap *crew_imap_free(crew_imap *it);
 
-/* Gives all workers, also future ones, an object; before or after they started. */
+/*
+ * Gives all workers, also future ones, an object; before or after they started. A worker can break a
+ * queue that it was given, for all who use it: what keeps one of the queue's locks while nothing
+ * moves for 100 ms (and 1 ms per MiB of the queue) makes it -ENOTRECOVERABLE, see CREW_EVENT_QUEUE.
+ */
 CREW_PUBLIC int crew_pool_grant(crew_pool *p, crew_ref ref);
 
 /* No more tasks; what was submitted runs. Idempotent. */
