@@ -142,6 +142,7 @@ static bool make_workers(crew_pool *p, int64_t now)
                 (void)snprintf(p->last_words, sizeof p->last_words, "worker %u cannot be made: %s",
                         i, crew_error_detail());
                 p->spawn_at = now + SPAWN_PAUSE;
+                p->next_look = crew__earlier(p->next_look, p->spawn_at);
                 crew__count_death(p, now);
                 crew__pool_unlock(p);
                 return false;
@@ -178,8 +179,11 @@ static bool look_after(crew_pool *p, int64_t now)
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = &p->workers[i];
 
-                if (crew__worker_alive(w) || w->state == CREW__ENDING)
-                        did |= crew__worker_drain(p, w, now) > 0;
+                if ((crew__worker_alive(w) || w->state == CREW__ENDING) &&
+                        crew__worker_drain(p, w, now) > 0) {
+                        did = true;
+                        crew__worker_refusals(p, w);
+                }
                 if (w->due <= now || w->lied || all)
                         crew__supervise(p, w, CREW__EVENT_TIME, now);
                 if (over)
@@ -267,7 +271,7 @@ static int64_t next_look(crew_pool *p)
         int64_t when;
 
         crew__pool_lock(p);
-        when = p->next_look;
+        when = p->look_again ? 0 : p->next_look;
         crew__pool_unlock(p);
         return when;
 }
@@ -279,11 +283,13 @@ void *crew__pool_thread(void *pool)
 
         crew__driving = p;
         while (!crew__pool_finished(p)) {
-                if (crew__drive(p) && ++streak % STREAK)
+                bool did = crew__drive(p);
+
+                if (did && ++streak < STREAK)
                         continue;
-                if (!crew__pool_finished(p))
-                        (void)listen_until(p, streak % STREAK ? next_look(p) : 0);
                 streak = 0;
+                if (!crew__pool_finished(p))
+                        (void)listen_until(p, did ? 0 : next_look(p));
         }
         if (atomic_load(&p->orphan))
                 crew__pool_destroy(p);
@@ -321,7 +327,16 @@ static int turn(crew_pool *p, int64_t deadline)
         return r;
 }
 
-/* Drives, or waits while another thread does. */
+/* A callback freed the pool: whoever drove it brings it to its end, and may not touch it again. */
+static int finish_orphan(crew_pool *p)
+{
+        while (!crew__pool_finished(p))
+                (void)turn(p, CREW__NEVER);
+        crew__pool_destroy(p);
+        return crew__fail_quick(ECANCELED, "a callback freed the pool");
+}
+
+/* Drives, or waits while another thread does. -ECANCELED: the pool is no more. */
 static int help(crew_pool *p, int64_t deadline)
 {
         uint32_t seen = atomic_load(&p->rounds);
@@ -330,6 +345,8 @@ static int help(crew_pool *p, int64_t deadline)
         if (pthread_mutex_trylock(&p->driver) == 0) {
                 r = turn(p, deadline);
                 (void)pthread_mutex_unlock(&p->driver);
+                if (atomic_load(&p->orphan))
+                        return finish_orphan(p);
                 (void)atomic_fetch_add(&p->rounds, 1);
                 (void)crew__sys_futex_wake(&p->rounds, INT_MAX);
                 return r;
@@ -351,10 +368,11 @@ static int not_now(crew_pool *p, int64_t deadline)
 }
 
 /* Where nobody else drives, even those who do not wait give it a push. */
-static void push_on(crew_pool *p, int64_t deadline)
+static int push_on(crew_pool *p, int64_t deadline)
 {
-        if (!p->threaded && deadline == 0 && crew__driving != p)
-                (void)help(p, 0);
+        if (!p->threaded && deadline == 0 && crew__driving != p && help(p, 0) == -ECANCELED)
+                return -ECANCELED;
+        return 0;
 }
 
 int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_t deadline)
@@ -362,8 +380,8 @@ int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_
         uint32_t seen;
         int r;
 
-        if (!(atomic_load(word) & bits))
-                push_on(p, deadline);
+        if (!(atomic_load(word) & bits) && push_on(p, deadline) < 0)
+                return -ECANCELED;
         for (;;) {
                 seen = atomic_load(word);
                 if (p->threaded && !(seen & bits) && deadline > 0)
@@ -377,6 +395,8 @@ int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_
                         r = help(p, deadline);
                 else
                         r = crew__sys_futex_wait(word, seen, deadline);
+                if (r == -ECANCELED)
+                        return r;
                 if (r == -EINTR)
                         return crew__fail_quick(EINTR, "a signal handler ran during the wait");
         }
@@ -386,8 +406,8 @@ int crew__pool_await_change(crew_pool *p, _Atomic uint32_t *word, uint32_t seen,
 {
         int r;
 
-        if (atomic_load(word) == seen)
-                push_on(p, deadline);
+        if (atomic_load(word) == seen && push_on(p, deadline) < 0)
+                return -ECANCELED;
         while (atomic_load(word) == seen) {
                 r = not_now(p, deadline);
                 if (r < 0)
@@ -396,6 +416,8 @@ int crew__pool_await_change(crew_pool *p, _Atomic uint32_t *word, uint32_t seen,
                         r = help(p, deadline);
                 else
                         r = crew__sys_futex_wait(word, seen, deadline);
+                if (r == -ECANCELED)
+                        return r;
                 if (r == -EINTR)
                         return crew__fail_quick(EINTR, "a signal handler ran during the wait");
         }
@@ -437,6 +459,8 @@ int crew_pool_drive(crew_pool *p, int64_t timeout)
 
         while (r == 0) {
                 r = crew__driving == p ? not_now(p, CREW__NEVER) : help(p, deadline);
+                if (r == -ECANCELED)
+                        return 0;
                 if (r == 0 && crew__pool_finished(p))
                         return 0;
                 if (r == 0)

@@ -107,7 +107,7 @@ static void pull(crew_imap *it)
         int r;
 
         while (!it->over && it->under_way < it->window) {
-                if (it->pool->closed) {
+                if (!crew__pool_takes(it->pool)) {
                         it->over = true;
                         it->stopped = -ESHUTDOWN;
                         break;

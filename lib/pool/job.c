@@ -43,7 +43,10 @@ static void tell_imap(crew_result *job)
 
 void crew__job_publish(crew_result *job)
 {
-        job->pool->unfinished--;
+        crew_pool *p = job->pool;
+
+        p->unfinished--;
+        p->look_again |= p->closed && !p->unfinished;
         if (atomic_exchange(&job->word, CREW__READY) & CREW__AWAITED)
                 (void)crew__sys_futex_wake(&job->word, INT_MAX);
         tell_imap(job);

@@ -107,7 +107,7 @@ typedef struct crew__notice {
 } crew__notice;
 
 enum crew__worker_state {
-        CREW__EMPTY,     /* no process: one is to be made */
+        CREW__EMPTY,    /* no process: one is to be made */
         CREW__STARTING, /* it was made and has not taken a task yet */
         CREW__RUNNING,
         CREW__ENDING, /* it was told to end, by the close of its lane or a signal */
@@ -252,6 +252,8 @@ crew_result *crew__job_new(
 /* Queues a job, or pushes it into a lane. Takes the lock. -ESHUTDOWN, -ENOTRECOVERABLE, -EAGAIN.
  * The pool has a reference of its own then. `unlimited`: the backlog's limit does not hold. */
 int crew__submit(crew_pool *p, crew_result *job, bool unlimited);
+/* Is it open for more? Takes the lock. */
+bool crew__pool_takes(crew_pool *p);
 /* Hands out what waits. Under the lock. */
 void crew__feed(crew_pool *p);
 /* Puts a unit at the head of what waits; false: no memory. */
@@ -329,6 +331,8 @@ void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event even
 void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now);
 /* verdict.c: the kernel says that it is dead; the zygote may have noted how it ended by now. */
 void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
+/* Did its sandbox answer calls with EPERM since the last look? */
+void crew__worker_refusals(crew_pool *p, crew__worker *w);
 void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
 /* The pool cannot go on. */
 void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -206,7 +206,7 @@ static ssize_t finish_own(
         do
                 r = await(job, deadline);
         while (r == -EINTR);
-        if (r < 0) {
+        if (r < 0 && !is_ready(job)) {
                 (void)crew_result_cancel(job, 0);
                 (void)crew__fail((int)-r, "the task was not done in time and was cancelled");
         } else {

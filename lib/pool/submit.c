@@ -192,6 +192,16 @@ static int refused(const crew_pool *p)
                 ESHUTDOWN, "pool %s: it was closed; make another for more tasks", p->name);
 }
 
+bool crew__pool_takes(crew_pool *p)
+{
+        bool takes;
+
+        crew__pool_lock(p);
+        takes = !p->closed;
+        crew__pool_unlock(p);
+        return takes;
+}
+
 static int enqueue(crew_pool *p, crew_result *job, bool unlimited)
 {
         bool waiting = !crew__link_alone(&p->backlog) || !crew__link_alone(&p->again);

@@ -73,7 +73,7 @@ void crew__pool_break(crew_pool *p, const char *format, ...)
         va_start(args, format);
         (void)vsnprintf(p->why, sizeof p->why, format, args);
         va_end(args);
-        p->broken = p->closed = p->terminated = true;
+        p->broken = p->closed = p->terminated = p->look_again = true;
         p->grace = 0;
         (void)snprintf(words.text, sizeof words.text, "%s", p->why);
         crew__job_abort_all(p, CREW_BROKEN, p->why);

@@ -156,6 +156,7 @@ static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int6
         if (!wished && !p->terminated)
                 remember_start(p, w, ending);
         settle_units(p, w, ending);
+        crew__worker_refusals(p, w);
         crew__notify(p, CREW_EVENT_ENDED, w, NULL);
         w->lane = crew__lane_free(w->lane);
         w->pidfd = crew__close(w->pidfd);
@@ -164,6 +165,27 @@ static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int6
         w->state = CREW__EMPTY;
         if (!wished && !p->terminated)
                 crew__count_death(p, now);
+}
+
+void crew__worker_refusals(crew_pool *p, crew__worker *w)
+{
+        crew__failure words = { .said = { .size = sizeof words.said, .reason = CREW_VIOLATED } };
+        uint64_t refused;
+
+        if (p->on_violation != CREW_VIOLATION_DENY || p->zygote_dead)
+                return;
+        /* The worker writes it: what it is worth is that it has changed. */
+        refused = atomic_load_explicit(
+                &crew__zygote_report(p->zygote, w->row)->refused, memory_order_relaxed);
+        if (refused == w->refused)
+                return;
+        w->refused = refused;
+        p->violations++;
+        words.said.syscall = -1;
+        (void)snprintf(words.text, sizeof words.text,
+                "worker %u (pid %d): the sandbox answered %llu calls with EPERM so far", w->row,
+                (int)w->pid, (unsigned long long)refused);
+        crew__notify(p, CREW_EVENT_VIOLATED, w, &words);
 }
 
 void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now)

@@ -223,6 +223,7 @@ TEST(grants, "queues are granted before and after the start", "[live][pool]")
         ref = crew_queue_ref(early);
         p = new_pool(1, CREW_OPT(pool, .grants = &ref, .n_grants = 1));
         CHECK_INT(crew_pool_apply(p, task_put, &ref, sizeof ref, NULL, 0, CREW_S(5), NULL), ==, 0);
+        INFO("%s", crew_error_detail());
         CHECK_INT(CREW_GET(early, &value, CREW_S(1)), ==, 0);
         CHECK_INT(value, ==, 5);
         REQUIRE_OK(crew_queue_new(&late, 0, NULL));
