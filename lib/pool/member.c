@@ -21,6 +21,9 @@ unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew
 
         if (!crew__worker_alive(w) || w->closed)
                 return 0;
+        /* The pace is one function's: nothing waits behind another one, which may take any time. */
+        if (depth && w->units[w->popped % CREW__UNITS].job->function != job->function)
+                return 0;
         if (w->pace && w->paced == job->function)
                 limit = (uint64_t)(AHEAD / w->pace);
         if (limit > CREW__UNITS)
