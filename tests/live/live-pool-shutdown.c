@@ -208,8 +208,7 @@ TEST(behind_a_long_one, "a short task does not wait behind a long one while a wo
         check_not_behind(p, task_sleep, 5);
 }
 
-TEST(cancel_futures, "what waits can be taken back and what is done cannot",
-        "[live][pool][crash]")
+TEST(cancel_futures, "what waits can be taken back and what is done cannot", "[live][pool][crash]")
 {
         enum { N = 20 };
         crew_auto(pool) p = new_pool(2, NULL);
@@ -250,8 +249,7 @@ TEST(max_tasks_early_shutdown, "close with work left for workers of few tasks do
         CHECK_INT(stats_of(p).done, ==, 100);
 }
 
-TEST(queue_full, "a full backlog refuses and a crash behind it hangs nobody",
-        "[live][pool][crash]")
+TEST(queue_full, "a full backlog refuses and a crash behind it hangs nobody", "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .backlog = 4, .restarts = UINT_MAX));
         int sig = SIGKILL, taken = 0, refused = 0;
