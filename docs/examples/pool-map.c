@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* A map over an array of structs. The compiler checks the types; every item has a status of its own. */
+/* A map over an array of structs. The compiler checks the types; every item has a status of its
+ * own. */
 
 #include <crew/crew.h>
 #include <errno.h>

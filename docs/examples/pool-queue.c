@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Messages between the workers of a pool. They share nothing unless it is granted: the pool is given
- * the queue, the task is given its name and opens it.
+ * Messages between the workers of a pool. They share nothing unless it is granted: the pool is
+ * given the queue, the task is given its name and opens it.
  */
 
 #include <crew/crew.h>

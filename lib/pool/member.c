@@ -21,9 +21,10 @@ unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew
 
         if (!crew__worker_alive(w) || w->closed)
                 return 0;
-        /* What it is at may be another function than the one whose pace is known, and never end. */
-        if (w->pace && w->paced == job->function &&
-                (!depth || crew__unit_at(w, w->popped)->job->function == job->function))
+        /* The pace is one function's: nothing waits behind another one, which may take any time. */
+        if (depth && w->units[w->popped % CREW__UNITS].job->function != job->function)
+                return 0;
+        if (w->pace && w->paced == job->function)
                 limit = (uint64_t)(AHEAD / w->pace);
         if (limit > CREW__UNITS)
                 limit = CREW__UNITS;

@@ -12,6 +12,9 @@
 /* A task that is over sooner is not worth waking another worker for. */
 #define WORTH_A_WAKE INT64_C(20000)
 
+/* With one that takes longer than that, a worker has left its pace: nothing is put behind it. */
+#define STUCK INT64_C(500000)
+
 int crew__submit_check(
         crew_pool *p, crew_task_fn *f, const crew_task_options *o, crew_task_options *options)
 {
@@ -134,9 +137,15 @@ static crew__worker *next_worker(crew_pool *p, unsigned i)
         return &p->workers[(p->turn + i) % p->n_workers];
 }
 
+static bool is_stuck(const crew__worker *w, int64_t now)
+{
+        return w->pushed != w->popped && now - w->drained > STUCK;
+}
+
 void crew__feed(crew_pool *p)
 {
         crew__unit unit;
+        int64_t now;
 
         /* First whoever has nothing at all, then everybody as much as keeps it busy. */
         for (unsigned i = 0; i < p->n_workers; i++) {
@@ -149,10 +158,13 @@ void crew__feed(crew_pool *p)
                 if (crew__worker_room(p, w, unit.job))
                         (void)hand_out(p, w, &unit);
         }
+        if (!peek(p, &unit))
+                return;
+        now = crew_clock();
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = next_worker(p, i);
 
-                while (peek(p, &unit) && crew__worker_room(p, w, unit.job)) {
+                while (!is_stuck(w, now) && peek(p, &unit) && crew__worker_room(p, w, unit.job)) {
                         if (!hand_out(p, w, &unit))
                                 break;
                 }
@@ -178,6 +190,8 @@ static crew__worker *choose(crew_pool *p, const crew_result *job)
                         best = w;
                 }
         }
+        if (best && is_stuck(best, crew_clock()))
+                best = NULL;
         if (best && idle && best->pace &&
                 (int64_t)(best->pushed - best->popped + 1) * best->pace < WORTH_A_WAKE)
                 return best;

@@ -78,11 +78,10 @@ static void check_refused(crew_pool *p, int expected)
         CHECK_INT(crew_pool_apply(p, task_twice, &in, sizeof in, &out, sizeof out, CREW_S(5), NULL),
                 ==, expected);
         CHECK_INT(crew_pool_apply_async(p, task_twice, &in, sizeof in, &r, NULL), ==, expected);
-        CHECK_INT(crew_pool_map(p, task_twice, &in, 1, sizeof in, &out, sizeof out, CREW_S(5),
-                          NULL),
+        CHECK_INT(
+                crew_pool_map(p, task_twice, &in, 1, sizeof in, &out, sizeof out, CREW_S(5), NULL),
                 ==, expected);
-        CHECK_INT(crew_pool_map_async(
-                          p, task_twice, &in, 1, sizeof in, &out, sizeof out, &r, NULL),
+        CHECK_INT(crew_pool_map_async(p, task_twice, &in, 1, sizeof in, &out, sizeof out, &r, NULL),
                 ==, expected);
         CHECK(r == NULL);
 }
@@ -255,8 +254,8 @@ static void leave_driven_by_hand(void)
 TEST(finalization_via_atexit, "a program that forgets its pool exits with 0 at once",
         "[live][pool]")
 {
-        void (*const programs[])(void) = { leave_idle, leave_busy, leave_closed,
-                leave_driven_by_hand };
+        void (*const programs[])(
+                void) = { leave_idle, leave_busy, leave_closed, leave_driven_by_hand };
 
         for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
                 int64_t took = 0;
@@ -301,10 +300,9 @@ TEST(initializer, "the initializer runs once in each worker, before its tasks", 
         crew_pool *p;
 
         tally_new(&tally);
-        p = new_pool(3,
-                CREW_OPT(pool, .initializer = task_tally, .init_arg = &tally.fd[1],
-                        .init_size = sizeof tally.fd[1], .keep_fds = &tally.fd[1],
-                        .n_keep_fds = 1));
+        p = new_pool(3, CREW_OPT(pool, .initializer = task_tally, .init_arg = &tally.fd[1],
+                                .init_size = sizeof tally.fd[1], .keep_fds = &tally.fd[1],
+                                .n_keep_fds = 1));
         for (int i = 0; i < 30; i++)
                 CHECK_INT(twice(p, i), ==, 2 * i);
         CHECK(SOON(tally_read(&tally) == 3));

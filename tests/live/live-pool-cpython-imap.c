@@ -221,8 +221,7 @@ TEST(empty_iterable, "map, imap, imap_unordered and async map of nothing end at 
         CHECK(crew_result_ready(r));
 }
 
-TEST(left_half_way, "an imap that is left half-way does not hold up close and join",
-        "[live][pool]")
+TEST(left_half_way, "an imap that is left half-way does not hold up close and join", "[live][pool]")
 {
         for (int unordered = 0; unordered < 2; unordered++) {
                 crew_auto(pool) p = new_pool(2, NULL);
@@ -291,8 +290,7 @@ static int task_first_slow(crew_task *t, const void *arg, size_t size)
         return task_sleep(t, &ms, sizeof ms);
 }
 
-TEST(unordered_slow_first, "a slow first item holds up imap but not imap_unordered",
-        "[live][pool]")
+TEST(unordered_slow_first, "a slow first item holds up imap but not imap_unordered", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
         struct numbers a = up_to(8), b = up_to(8);

@@ -89,8 +89,8 @@ TEST(starmap, "map over pairs multiplies them, now and later", "[live][pool]")
         for (int i = 0; i < 100; i++)
                 CHECK_INT(out[i], ==, i * (99 - i));
         memset(out, 0, sizeof out);
-        REQUIRE_OK(crew_pool_map_async(
-                p, multiply, in, 100, sizeof *in, out, sizeof *out, &r, NULL));
+        REQUIRE_OK(
+                crew_pool_map_async(p, multiply, in, 100, sizeof *in, out, sizeof *out, &r, NULL));
         REQUIRE_OK(crew_result_get(r, NULL, 0, CREW_S(10)));
         for (int i = 0; i < 100; i++)
                 CHECK_INT(out[i], ==, i * (99 - i));
@@ -195,8 +195,8 @@ TEST(async_error_callback, "a failing task calls back once, with its words", "[l
         crew_auto(result) r = NULL;
         struct calls calls = { 0 };
 
-        REQUIRE_OK(crew_pool_apply_async(p, task_raises, NULL, 0, &r,
-                CREW_OPT(task, .done = on_done, .user = &calls)));
+        REQUIRE_OK(crew_pool_apply_async(
+                p, task_raises, NULL, 0, &r, CREW_OPT(task, .done = on_done, .user = &calls)));
         CHECK_INT(crew_result_get(r, NULL, 0, CREW_S(10)), ==, -EDOM);
         CHECK(strstr(crew_error_detail(), "say so"));
         CHECK_INT(calls.bad, ==, 1);
@@ -274,9 +274,8 @@ TEST(map_unpicklable, "a map of items too large is refused, and the pool goes on
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .lane_bytes = 65536));
         static char in[2][70000];
 
-        CHECK_INT(
-                crew_pool_map(p, task_nothing, in, 2, sizeof in[0], NULL, 0, CREW_S(10), NULL), ==,
-                -EMSGSIZE);
+        CHECK_INT(crew_pool_map(p, task_nothing, in, 2, sizeof in[0], NULL, 0, CREW_S(10), NULL),
+                ==, -EMSGSIZE);
         CHECK_INT(twice(p, 3), ==, 6);
 }
 
@@ -312,7 +311,7 @@ TEST(many, "a thousand applies come back each with its own result", "[live][pool
                 int64_t out = -1;
 
                 wrong += crew_result_get(r[i], &out, sizeof out, CREW_S(10)) != sizeof out ||
-                        out != i * i;
+                         out != i * i;
                 r[i] = crew_result_free(r[i]);
         }
         CHECK_INT(wrong, ==, 0);

@@ -2,8 +2,8 @@
 
 /*
  * The crash suites of CPython's concurrent.futures (test_process_pool, test_deadlock, test_init,
- * test_shutdown) and of loky, one half: tasks and workers that come to a bad end. None may hang. The
- * table from their cases to these is in docs/TESTING.md.
+ * test_shutdown) and of loky, one half: tasks and workers that come to a bad end. None may hang.
+ * The table from their cases to these is in docs/TESTING.md.
  */
 
 #include "pool-port.h"
@@ -197,8 +197,7 @@ static int task_fill_and_die(crew_task *t, const void *arg, size_t size)
 TEST(crash_big_data, "crashes while arguments and results fill the lanes", "[live][pool][crash]")
 {
         enum { N = 40 };
-        crew_auto(pool) p =
-                new_pool(2, CREW_OPT(pool, .lane_bytes = LANE, .restarts = UINT_MAX));
+        crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .lane_bytes = LANE, .restarts = UINT_MAX));
         static char arg[LANE];
         crew_result *r[N];
 
@@ -249,8 +248,7 @@ TEST(crash_races, "workers killed at random moments lose no task but their own",
 {
         enum { TASKS = 300 };
         crew_auto(pool) p = new_pool(3,
-                CREW_OPT(pool, .on_death = CREW_DEATH_RETRY, .retries = 100,
-                        .restarts = UINT_MAX));
+                CREW_OPT(pool, .on_death = CREW_DEATH_RETRY, .retries = 100, .restarts = UINT_MAX));
         crew_result *r[TASKS];
         int wrong = 0;
 
@@ -260,9 +258,8 @@ TEST(crash_races, "workers killed at random moments lose no task but their own",
         for (int i = 0; i < TASKS; i++) {
                 pid_t pid = 0;
 
-                if (i % 10 == 0 &&
-                        crew_pool_apply(p, task_pid, NULL, 0, &pid, sizeof pid, CREW_S(10), NULL) ==
-                                sizeof pid) {
+                if (i % 10 == 0 && crew_pool_apply(p, task_pid, NULL, 0, &pid, sizeof pid,
+                                           CREW_S(10), NULL) == sizeof pid) {
                         struct timespec short_time = { .tv_nsec = i * 1000 };
 
                         (void)nanosleep(&short_time, NULL);
@@ -273,7 +270,7 @@ TEST(crash_races, "workers killed at random moments lose no task but their own",
                 int out = -1;
 
                 wrong += crew_result_get(r[i], &out, sizeof out, CREW_S(10)) != sizeof out ||
-                        out != 2 * i;
+                         out != 2 * i;
                 r[i] = crew_result_free(r[i]);
         }
         CHECK_INT(wrong, ==, 0);
@@ -300,9 +297,9 @@ TEST(init, "an initializer that fails in any way breaks the pool and every task 
         "[live][pool][crash]")
 {
         for (enum how how = ERROR; how < N_HOWS; how++) {
-                crew_auto(pool) p = new_pool(2,
-                        CREW_OPT(pool, .initializer = init_badly, .init_arg = &how,
-                                .init_size = sizeof how, .restarts = 3));
+                crew_auto(pool) p =
+                        new_pool(2, CREW_OPT(pool, .initializer = init_badly, .init_arg = &how,
+                                            .init_size = sizeof how, .restarts = 3));
                 crew_result *r[10] = { NULL };
                 int64_t begun = crew_clock();
 
@@ -310,14 +307,13 @@ TEST(init, "an initializer that fails in any way breaks the pool and every task 
                 for (int i = 0; i < 10; i++)
                         (void)crew_pool_apply_async(p, task_nothing, NULL, 0, &r[i], NULL);
                 for (int i = 0; i < 10 && r[i]; i++) {
-                        CHECK_INT(crew_result_get(r[i], NULL, 0, CREW_S(10)), ==,
-                                -ENOTRECOVERABLE);
+                        CHECK_INT(crew_result_get(r[i], NULL, 0, CREW_S(10)), ==, -ENOTRECOVERABLE);
                         CHECK_INT(failure_of(r[i]).reason, ==, CREW_BROKEN);
                         r[i] = crew_result_free(r[i]);
                 }
                 CHECK_INT(crew_clock() - begun, <, test_slow(CREW_S(3)));
                 CHECK(SOON(crew_pool_apply(p, task_nothing, NULL, 0, NULL, 0, CREW_S(1), NULL) ==
-                        -ENOTRECOVERABLE));
+                           -ENOTRECOVERABLE));
                 CHECK_INT(stats_of(p).restarts, <=, 5);
                 CHECK_INT(crew_pool_terminate(p, 0), ==, 0);
                 CHECK_INT(crew_pool_join(p, CREW_S(10)), ==, 0);
