@@ -26,6 +26,8 @@
 
 /* Between SIGTERM and SIGKILL where the caller says nothing. */
 #define GRACE CREW_MS(50)
+/* For a worker that is up to take a task: one that is stopped never will. */
+#define TORPOR CREW_S(1)
 /* For a worker that has nothing to do any more and still does not end. */
 #define FAREWELL CREW_S(1)
 /* After SIGKILL: memory takes time to go, uninterruptible sleep may last for ever. */
@@ -141,6 +143,21 @@ void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int
         begin_end(w, why, has_taken(w) ? grace : 0, now);
 }
 
+/* Its oldest unit has a deadline and was not taken: initializers take their time. Deadlines count
+ * from the start; but a worker that does not take what is there for so long gives it back. */
+static void not_begun(crew__worker *w, int64_t deadline, int64_t now)
+{
+        w->since = now;
+        w->due = now + crew__earlier(deadline, CREW_MS(5));
+        if (w->state != CREW__RUNNING || now - w->drained - TORPOR < deadline)
+                return;
+        crew__lane_hold(w->lane, true);
+        if (has_taken(w))
+                crew__lane_hold(w->lane, false);
+        else
+                begin_end(w, 0, 0, now);
+}
+
 static void live_time(crew_pool *p, crew__worker *w, int64_t now)
 {
         const crew_result *job;
@@ -166,12 +183,14 @@ static void live_time(crew_pool *p, crew__worker *w, int64_t now)
         job = crew__unit_at(w, w->popped)->job;
         if (job->finished) {
                 crew__lane_cancel(w->lane, crew__unit_at(w, w->popped)->id);
-                crew__worker_end(p, w, CREW_CANCELLED, job->grace, now);
+                /* It will skip it: to start again would keep slow initializers from ever ending. */
+                if (w->state == CREW__STARTING && !has_taken(w))
+                        w->due = now + CREW_MS(5);
+                else
+                        crew__worker_end(p, w, CREW_CANCELLED, job->grace, now);
         } else if (job->deadline && now >= w->due) {
                 if (!has_taken(w)) {
-                        /* It has not even begun: initializers take their time. */
-                        w->since = now;
-                        w->due = now + crew__earlier(job->deadline, CREW_MS(5));
+                        not_begun(w, job->deadline, now);
                 } else if (now - w->since < job->deadline) {
                         w->due = w->since + job->deadline;
                 } else {

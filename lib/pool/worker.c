@@ -203,6 +203,10 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
                         exit(0);
                 if (r < 0)
                         continue;
+                if (crew__track_cancelled(track)) {
+                        crew__track_done(track, -ECANCELED, 0, "");
+                        continue;
+                }
                 t.track = track;
                 t.worker = row;
                 t.attempt = task.attempt;

@@ -78,7 +78,8 @@ struct board {
         _Atomic int victims; /* who may still become one */
         _Atomic pid_t pid;   /* who is there */
         _Atomic int go;
-        _Atomic int64_t when; /* the event */
+        _Atomic unsigned attempt; /* of the one that came through */
+        _Atomic int64_t when;     /* the event */
 };
 
 static struct board *board;
@@ -186,6 +187,7 @@ static int task_victim(crew_task *t, const void *arg, size_t size)
                         for (;;)
                                 pause_ms(1000);
         }
+        atomic_store(&board->attempt, crew_task_attempt(t));
         return crew_task_return(t, &pid, sizeof pid);
 }
 
@@ -401,6 +403,7 @@ static void check_task(struct scene *s)
                 return;
         }
         CHECK_INT(crew_result_get(s->task, &pid, sizeof pid, CREW_NOW), ==, sizeof pid);
+        CHECK_INT(atomic_load(&board->attempt), ==, s->outcome == FAILS ? 2 : 1);
         if (s->outcome == UNHARMED && s->victim && board->phase != IDLE)
                 CHECK_INT(pid, ==, s->victim);
         if (s->outcome != UNHARMED)

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Workers and zygotes that live and do nothing. */
+
+#include "pool-help.h"
+
+POOL_WARM_UP
+
+static pid_t worker_of(crew_pool *p)
+{
+        pid_t pid = 0;
+
+        REQUIRE_OK(crew_pool_apply(p, task_pid, NULL, 0, &pid, sizeof pid, CREW_S(5), NULL));
+        return pid;
+}
+
+TEST(running, "a stopped worker: others go on, and its deadline kills it", "[live][pool]")
+{
+        crew_auto(pool) p = new_pool(2, NULL);
+        crew_result *late = start_sleep(p, 5000, CREW_OPT(task, .deadline = CREW_MS(300)));
+        crew_failure f;
+        int64_t from = crew_clock();
+        pid_t other, stopped = 0;
+
+        pause_ms(50);
+        other = worker_of(p);
+        REQUIRE(crew_result_failure(late, &(crew_failure){ .size = sizeof f }) == -EBUSY);
+        for (pid_t pid = other - 20; pid < other + 20; pid++) {
+                char path[64], state;
+                int parent[2] = { 0, 0 };
+                pid_t who[2] = { other, pid };
+
+                for (int i = 0; i < 2; i++) {
+                        FILE *file;
+
+                        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)who[i]);
+                        file = fopen(path, "re");
+                        if (!file)
+                                continue;
+                        if (fscanf(file, "%*d (%*[^)]) %c %d", &state, &parent[i]) != 2)
+                                parent[i] = 0;
+                        (void)fclose(file);
+                }
+                if (pid != other && parent[1] && parent[0] == parent[1])
+                        stopped = pid;
+        }
+        REQUIRE(stopped > 0 && kill(stopped, SIGSTOP) == 0);
+        for (int i = 0; i < 100; i++)
+                CHECK_INT(twice(p, i), ==, 2 * i);
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(280)));
+        CHECK_INT(crew_result_wait(late, CREW_S(5)), ==, 0);
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(300 + 50 + 100)));
+        f = failure_of(late);
+        CHECK_INT(f.reason, ==, CREW_DEADLINE);
+        CHECK_INT(f.pid, ==, stopped);
+        CHECK(gone_within(stopped, 1000));
+        (void)crew_result_free(late);
+}
+
+TEST(idle, "a task in the lane of a stopped worker is not late for ever", "[live][pool]")
+{
+        crew_auto(pool) p = new_pool(1, NULL);
+        pid_t stopped = worker_of(p), pid = 0;
+
+        REQUIRE(kill(stopped, SIGSTOP) == 0);
+        CHECK_INT(crew_pool_apply(p, task_pid, NULL, 0, &pid, sizeof pid, CREW_S(3),
+                          CREW_OPT(task, .deadline = CREW_MS(100))),
+                !=, -ETIMEDOUT);
+        (void)kill(stopped, SIGCONT);
+}
+
+TEST(given_up, "an apply that gives up on a stopped worker frees its successor", "[live][pool]")
+{
+        crew_auto(pool) p = new_pool(1, NULL);
+        pid_t stopped = worker_of(p);
+
+        REQUIRE(kill(stopped, SIGSTOP) == 0);
+        CHECK_INT(crew_pool_apply(p, task_nothing, NULL, 0, NULL, 0, CREW_MS(50), NULL), ==,
+                -ETIMEDOUT);
+        CHECK_INT(twice(p, 3), ==, 6);
+        CHECK(gone_within(stopped, 1000));
+}
+
+TEST(terminated, "a pool of stopped workers ends in time", "[live][pool]")
+{
+        crew_pool *p = new_pool(1, NULL);
+        pid_t stopped = worker_of(p);
+        crew_auto(result) r = NULL;
+        int64_t from;
+
+        REQUIRE(kill(stopped, SIGSTOP) == 0);
+        r = start_sleep(p, 1, NULL);
+        from = crew_clock();
+        CHECK_INT(crew_pool_terminate(p, CREW_MS(20)), ==, 0);
+        CHECK(crew_result_ready(r));
+        CHECK(crew_pool_free(p) == NULL);
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(500)));
+        CHECK(gone_within(stopped, 100));
+}
+
+static int task_parent(crew_task *t, const void *arg, size_t size)
+{
+        pid_t pid = getppid();
+
+        (void)arg;
+        (void)size;
+        return crew_task_return(t, &pid, sizeof pid);
+}
+
+TEST(zygote, "a stopped zygote: its workers go on, and the pool ends in time", "[live][pool]")
+{
+        crew_pool *p = new_pool(2, NULL);
+        pid_t zygote = 0;
+        int sig = SIGKILL;
+        int64_t from;
+
+        REQUIRE_OK(
+                crew_pool_apply(p, task_parent, NULL, 0, &zygote, sizeof zygote, CREW_S(5), NULL));
+        REQUIRE(zygote > 1 && kill(zygote, SIGSTOP) == 0);
+        for (int i = 0; i < 100; i++)
+                CHECK_INT(twice(p, i), ==, 2 * i);
+        from = crew_clock();
+        CHECK_INT(crew_pool_apply(p, task_die, &sig, sizeof sig, NULL, 0, CREW_S(5), NULL), ==,
+                -EOWNERDEAD);
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(500)));
+        from = crew_clock();
+        CHECK(crew_pool_free(p) == NULL);
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(8)));
+        CHECK(gone_within(zygote, 100));
+}
+
+static int slow_start(crew_task *t, const void *arg, size_t size)
+{
+        (void)t;
+        (void)arg;
+        (void)size;
+        pause_ms(300);
+        return 0;
+}
+
+TEST(slow, "callers that give up early do not keep slow workers from starting", "[live][pool]")
+{
+        crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .initializer = slow_start));
+        int r = -ETIMEDOUT;
+
+        for (int i = 0; i < 30 && r == -ETIMEDOUT; i++)
+                r = (int)crew_pool_apply(p, task_nothing, NULL, 0, NULL, 0, CREW_MS(100), NULL);
+        CHECK_INT(r, ==, 0);
+}
