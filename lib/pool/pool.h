@@ -233,7 +233,7 @@ static inline void crew__pool_unlock(crew_pool *p)
         (void)pthread_mutex_unlock(&p->lock);
 }
 
-static inline crew__unit *crew__unit_at(crew__worker *w, uint64_t index)
+static inline crew__unit *crew__unit_at(const crew__worker *w, uint64_t index)
 {
         return &w->units[index % CREW__UNITS];
 }

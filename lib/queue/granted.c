@@ -180,7 +180,7 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
                 if (r != -ETIMEDOUT)
                         return r;
                 if (crew__queue_state(q) & CREW__STATE_BROKEN || atomic_load(&q->segment->broken))
-                        return crew__queue_refused(crew__queue_state(q) | CREW__STATE_BROKEN);
+                        return crew__queue_refused(q, crew__queue_state(q) | CREW__STATE_BROKEN);
                 if (unmoved(q, side))
                         return stuck(q);
                 if (index_of(q, side) != index) {

@@ -187,7 +187,7 @@ int crew__queue_adopt(crew_queue *q)
         uint64_t generation = crew__generation();
 
         if (atomic_load(&q->segment->broken))
-                return crew__queue_refused(crew__queue_state(q) | CREW__STATE_BROKEN);
+                return crew__queue_refused(q, crew__queue_state(q) | CREW__STATE_BROKEN);
         if (!crew__pid_namespace_is(q->ring->pid_namespace))
                 return crew__fail(EXDEV,
                         "queue %.63s: made in another pid namespace; its locks name owners by numbers "
@@ -217,8 +217,12 @@ int crew__queue_broken(crew_queue *q, const char *why)
         return crew__fail(ENOTRECOVERABLE, "queue %.63s: %s; it is unusable", q->ring->name, why);
 }
 
-int crew__queue_refused(uint32_t state)
+int crew__queue_refused(crew_queue *q, uint32_t state)
 {
+        if (state & CREW__STATE_BROKEN) {
+                atomic_store(&q->segment->broken, true);
+                atomic_store(&q->generation, 0);
+        }
         if (state & CREW__STATE_BROKEN && state & CREW__STATE_STUCK)
                 return crew__fail_quick(ENOTRECOVERABLE,
                         "the queue is unusable: it is shared with a process that is not trusted, and "

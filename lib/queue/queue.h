@@ -92,8 +92,9 @@ void crew__queue_why(crew_queue *q, char *text, size_t size);
 /* Marks the queue unusable for everybody and says why; returns -ENOTRECOVERABLE. */
 int crew__queue_broken(crew_queue *q, const char *why);
 
-/* The answer to an operation that the state (CLOSED, BROKEN) forbids. */
-int crew__queue_refused(uint32_t state);
+/* The answer to an operation that the state (CLOSED, BROKEN) forbids; what is broken stays so for
+ * this handle. */
+int crew__queue_refused(crew_queue *q, uint32_t state);
 
 crew_queue *crew__queue_ref(crew_queue *q);
 

@@ -84,11 +84,11 @@ static inline void crew__side_commit_get(crew_queue *q, uint64_t head)
 }
 
 /* -EPIPE or -ENOTRECOVERABLE if the state says so; `forbidden` is CREW__STATE_CLOSED or 0. */
-static inline int crew__side_check(const crew_queue *q, uint32_t forbidden)
+static inline int crew__side_check(crew_queue *q, uint32_t forbidden)
 {
         uint32_t state = crew__queue_state(q) & (forbidden | CREW__STATE_BROKEN);
 
-        return __builtin_expect(state == 0, 1) ? 0 : crew__queue_refused(state);
+        return __builtin_expect(state == 0, 1) ? 0 : crew__queue_refused(q, state);
 }
 
 #endif

@@ -83,7 +83,7 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
         int64_t now = crew_clock();
 
         if (atomic_load_explicit(&q->segment->broken, memory_order_relaxed))
-                return crew__queue_refused(crew__queue_state(q) | CREW__STATE_BROKEN);
+                return crew__queue_refused(q, crew__queue_state(q) | CREW__STATE_BROKEN);
         /* Others may take each time what was there when we looked. */
         if (now >= deadline)
                 return crew__expired(deadline);
