@@ -261,7 +261,7 @@ ssize_t crew_pool_apply(crew_pool *p, crew_task_fn *f, const void *arg, size_t s
 {
         int64_t deadline = crew__deadline(timeout);
         crew_task_options options;
-        crew_result *job;
+        crew_result *job = NULL;
         int r = crew__submit_check(p, f, o, &options);
 
         if (r == 0)
@@ -275,7 +275,7 @@ int crew_pool_apply_async(crew_pool *p, crew_task_fn *f, const void *arg, size_t
         crew_result **r, const crew_task_options *o)
 {
         crew_task_options options;
-        crew_result *job;
+        crew_result *job = NULL;
         int e = crew__submit_check(p, f, o, &options);
 
         if (e == 0)
