@@ -220,16 +220,19 @@ static int status_of(void (*program)(void), int64_t *took)
         return status;
 }
 
+/* Reachable, so that it is no leak. */
+static crew_pool *forgotten;
+
 static void leave_idle(void)
 {
-        crew_pool *p = new_pool(3, NULL);
+        crew_pool *p = forgotten = new_pool(3, NULL);
 
         CHECK_INT(twice(p, 1), ==, 2);
 }
 
 static void leave_busy(void)
 {
-        crew_pool *p = new_pool(3, NULL);
+        crew_pool *p = forgotten = new_pool(3, NULL);
 
         for (int i = 0; i < 10; i++)
                 (void)crew_result_free(start_sleep(p, 60000, NULL));
@@ -237,7 +240,7 @@ static void leave_busy(void)
 
 static void leave_closed(void)
 {
-        crew_pool *p = new_pool(3, NULL);
+        crew_pool *p = forgotten = new_pool(3, NULL);
 
         for (int i = 0; i < 10; i++)
                 (void)crew_result_free(start_sleep(p, 60000, NULL));
@@ -246,7 +249,7 @@ static void leave_closed(void)
 
 static void leave_driven_by_hand(void)
 {
-        crew_pool *p = new_pool(2, CREW_OPT(pool, .flags = CREW_POOL_NO_THREAD));
+        crew_pool *p = forgotten = new_pool(2, CREW_OPT(pool, .flags = CREW_POOL_NO_THREAD));
 
         CHECK_INT(twice(p, 1), ==, 2);
 }
