@@ -60,6 +60,8 @@ static inline void crew__lock_cover(crew__lock *lock, crew__hold *hold)
                 hold->outer = head->list_op_pending;
                 head->list_op_pending = (struct robust_list *)((uintptr_t)&lock->word -
                                                                (uintptr_t)head->futex_offset);
+        } else {
+                hold->self->inside++;
         }
         /* The kernel reads the slot when this very thread dies: program order is all it takes. */
         atomic_signal_fence(memory_order_seq_cst);
@@ -70,6 +72,8 @@ static inline void crew__lock_uncover(crew__hold *hold)
         atomic_signal_fence(memory_order_seq_cst);
         if (__builtin_expect(hold->self->robust != NULL, 1))
                 hold->self->robust->list_op_pending = hold->outer;
+        else
+                hold->self->inside--;
 }
 
 /* For a process in a sandbox: from here on it does not look into /proc, which would end it, and

@@ -15,6 +15,7 @@ typedef struct crew__thread {
         uint64_t generation;
         uint32_t tid;
         struct robust_list_head *robust; /* glibc's, NULL where there is none (or disabled) */
+        uint32_t inside; /* locks that it tries for or holds; counted only where there is no list */
 } crew__thread;
 
 extern _Thread_local crew__thread crew__thread_cache __attribute__((tls_model("initial-exec")));

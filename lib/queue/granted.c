@@ -58,8 +58,8 @@ void crew__queue_grant(crew_queue *q)
 {
         atomic_store(&q->segment->granter, crew__generation());
         atomic_store(&q->segment->granted, true);
-        /* He could fill an eventfd and make it blocking, for all that hold it. Who sleeps on one looks
-         * up every 20 ms. */
+        /* He could fill an eventfd and make it blocking, for all that hold it. Who sleeps on one
+         * looks up every 20 ms. */
         for (int side = 0; side < CREW__SEGMENT_EVENTS; side++)
                 atomic_store(&q->segment->bells[side], -1);
         (void)atomic_fetch_add(&q->segment->holders, 1);
@@ -131,8 +131,8 @@ void crew__queue_why(crew_queue *q, char *text, size_t size)
 
         if (tid)
                 (void)snprintf(text, size,
-                        "it is shared with a process that is not trusted, and one of its locks, which "
-                        "names thread %u%s, was held for 100 ms in which nothing moved",
+                        "it is shared with a process that is not trusted, and one of its locks, "
+                        "which names thread %u%s, was held for 100 ms in which nothing moved",
                         tid, state_of(q, tid));
         else
                 (void)snprintf(text, size, "%s",
@@ -150,10 +150,10 @@ static int stuck(crew_queue *q)
         return crew__queue_broken(q, why);
 }
 
-/* A lock that names this thread, which is in no lock: a lie, and the only one that shows at once. */
+/* A lock that names this thread, which is in no lock: the only lie that shows at once. */
 static bool slandered(const crew__hold *hold)
 {
-        return hold->self->robust && !hold->self->robust->list_op_pending;
+        return hold->self->robust ? !hold->self->robust->list_op_pending : !hold->self->inside;
 }
 
 int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold *hold,
@@ -170,7 +170,9 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
         index = index_of(q, side);
         for (;; now = crew_clock()) {
                 /* In the past, but not 0: that would sleep. */
-                crew__patience slice = { .deadline = end ? crew__earlier(end, now + CREW__SLICE) : 1 };
+                crew__patience slice = {
+                        .deadline = end ? crew__earlier(end, now + CREW__SLICE) : 1
+                };
 
                 r = crew__lock_slow(lock_of(q, side), hold, &slice);
                 if (r == -EDEADLK && slandered(hold)) {

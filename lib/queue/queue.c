@@ -225,8 +225,8 @@ int crew__queue_refused(crew_queue *q, uint32_t state)
         }
         if (state & CREW__STATE_BROKEN && state & CREW__STATE_STUCK)
                 return crew__fail_quick(ENOTRECOVERABLE,
-                        "the queue is unusable: it is shared with a process that is not trusted, and "
-                        "one of its locks was held for 100 ms in which nothing moved");
+                        "the queue is unusable: it is shared with a process that is not trusted, "
+                        "and one of its locks was held for 100 ms in which nothing moved");
         if (state & CREW__STATE_BROKEN)
                 return crew__fail_quick(ENOTRECOVERABLE,
                         "the queue is unusable: its shared memory held values that no correct peer "

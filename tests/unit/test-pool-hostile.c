@@ -211,8 +211,8 @@ static int try_twice(crew_pool *p, long value)
 {
         crew_failure failure = { .size = sizeof failure };
         long out = -1;
-        ssize_t r = crew_pool_apply(p, task_twice, &value, sizeof value, &out, sizeof out, CREW_S(20),
-                CREW_OPT(task, .failure = &failure));
+        ssize_t r = crew_pool_apply(p, task_twice, &value, sizeof value, &out, sizeof out,
+                CREW_S(20), CREW_OPT(task, .failure = &failure));
 
         if (r == -EOWNERDEAD) {
                 INFO("%s", failure.message);
