@@ -9,7 +9,8 @@
  * workers come from the pool's zygote, a copy of the program as it was when the pool was made:
  * functions and data of that moment are at hand in them, whatever the program grows to later. They
  * run under a sandbox ("stdio" unless told otherwise) and share with the program only their lane and
- * what was granted.
+ * what was granted: every other shared mapping of the program is gone in them, and a pointer into one
+ * ends the worker.
  *
  * Whatever ends a worker (a signal, exit(), a limit, a deadline, a refused system call) fails the
  * one task it was running, with the reason, or runs it again; tasks behind it run elsewhere and the
@@ -149,7 +150,8 @@ typedef struct crew_task_options {
         int *status;      /* map: per item, 0 or the CREW_... reason */
         crew_done_fn *done;
         void *user;
-        crew_failure *failure; /* out: the first failure of a blocking call */
+        crew_failure *failure; /* out: the first failure of a blocking call; its strings live until
+                                  this thread's next such call */
 } crew_task_options;
 
 /*
