@@ -378,6 +378,22 @@ static int push_on(crew_pool *p, int64_t deadline)
         return 0;
 }
 
+/* Sleeps while the word is `seen`, or drives where nobody else does. 0: look again. */
+static int await_once(crew_pool *p, _Atomic uint32_t *word, uint32_t seen, int64_t deadline)
+{
+        int r = not_now(p, deadline);
+
+        if (r < 0)
+                return r;
+        if (!p->threaded)
+                r = help(p, deadline);
+        else
+                r = crew__sys_futex_wait(word, seen, deadline);
+        if (r == -EINTR)
+                return crew__fail_quick(EINTR, "a signal handler ran during the wait");
+        return r == -ECANCELED ? r : 0;
+}
+
 int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_t deadline)
 {
         uint32_t seen;
@@ -391,17 +407,9 @@ int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_
                         seen = atomic_fetch_or(word, CREW__AWAITED) | CREW__AWAITED;
                 if (seen & bits)
                         return 0;
-                r = not_now(p, deadline);
+                r = await_once(p, word, seen, deadline);
                 if (r < 0)
                         return r;
-                if (!p->threaded)
-                        r = help(p, deadline);
-                else
-                        r = crew__sys_futex_wait(word, seen, deadline);
-                if (r == -ECANCELED)
-                        return r;
-                if (r == -EINTR)
-                        return crew__fail_quick(EINTR, "a signal handler ran during the wait");
         }
 }
 
@@ -412,17 +420,9 @@ int crew__pool_await_change(crew_pool *p, _Atomic uint32_t *word, uint32_t seen,
         if (atomic_load(word) == seen && push_on(p, deadline) < 0)
                 return -ECANCELED;
         while (atomic_load(word) == seen) {
-                r = not_now(p, deadline);
+                r = await_once(p, word, seen, deadline);
                 if (r < 0)
                         return r;
-                if (!p->threaded)
-                        r = help(p, deadline);
-                else
-                        r = crew__sys_futex_wait(word, seen, deadline);
-                if (r == -ECANCELED)
-                        return r;
-                if (r == -EINTR)
-                        return crew__fail_quick(EINTR, "a signal handler ran during the wait");
         }
         return 0;
 }
