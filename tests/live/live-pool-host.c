@@ -11,15 +11,6 @@
 
 POOL_WARM_UP
 
-/* Sanitizers keep what was freed: resident memory says nothing. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 static int exitcode_of_death(crew_pool *p, int sig)
 {
         crew_failure f = { .size = sizeof f };
@@ -115,7 +106,8 @@ TEST(few_descriptors, "200 workers within 1024 descriptors", "[live][pool]")
         CHECK(crew_pool_free(p) == NULL);
 }
 
-#ifndef SANITIZED
+/* Sanitizers keep what was freed: resident memory says nothing. */
+#if !TEST_SANITIZED
 
 static long resident(void)
 {

@@ -84,6 +84,18 @@ enum test_resource {
         TEST_RESOURCES,
 };
 
+/* Built with a sanitizer that keeps freed memory and reserves address space? */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 /*
  * Registers what makes the library's lasting state (a probe, a cached page), so that it counts as
  * having been there before. Runs in the case's process ahead of the first count. Call it from a
