@@ -232,6 +232,7 @@ static void echo(void *arg)
                 memcpy(data, task.data, task.size);
                 crew__track_done(track, 0, task.size, task.id % 5 ? NULL : "fifth");
         }
+        (void)crew__track_free(track);
 }
 
 TEST(two, "two processes: all in order, asleep and awake, full and empty", "[unit][lane]")
