@@ -190,7 +190,7 @@ TEST(queue, "process-queue", "[live][process][examples]")
 
 TEST(pool_async, "pool-async", "[live][pool][examples]")
 {
-        char expected[16];
+        char expected[32];
         struct run run;
 
         run_program(&run, "pool-async", NULL, NULL, false);
