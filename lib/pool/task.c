@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "pool/nest.h"
+#include "status/page.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -136,6 +137,12 @@ int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
         loans = l;
         *q = l->queue;
         return 0;
+}
+
+void crew_task_status(crew_task *t, const char *text)
+{
+        if (t && t->status)
+                crew__status_text(t->status, CREW__STATUS_BYTES, text);
 }
 
 bool crew_task_cancelled(crew_task *t)

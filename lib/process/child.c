@@ -137,6 +137,7 @@ void crew__child_main(const crew__launch *l)
         me.generation = crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
         crew__current_become(p, l->parent);
+        crew__status_become(p->row);
         drop_stale(l);
         if (p->flags & CREW_PROCESS_SESSION)
                 (void)setsid();

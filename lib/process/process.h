@@ -50,6 +50,7 @@ struct __attribute__((aligned(16))) crew_process {
         pid_t pid;
         int pidfd;
         crew__segment *page; /* its status page, or NULL */
+        struct crew__row *row; /* in this process's page, or NULL */
         crew__ending ending;
 
         crew_target_fn *target;
