@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "pool/nest.h"
+#include "status/page.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -184,6 +185,12 @@ int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c)
         if (r == 0)
                 *c = object;
         return r;
+}
+
+void crew_task_status(crew_task *t, const char *text)
+{
+        if (t && t->status)
+                crew__status_text(t->status, CREW__STATUS_BYTES, text);
 }
 
 bool crew_task_cancelled(crew_task *t)
