@@ -181,34 +181,76 @@ static void reset(crew__worker *w)
         w->due = w->kill_at = w->give_up_at = CREW__NEVER;
 }
 
-int crew__worker_make(crew_pool *p, crew__worker *w)
+int crew__worker_ask(crew_pool *p, crew__worker *w)
 {
         crew__lane *lane = NULL;
-        int pidfd = -1, r;
-        pid_t pid = 0;
+        int r = crew__lane_new(&lane, p->lane_bytes);
 
-        r = crew__lane_new(&lane, p->lane_bytes);
-        if (r < 0)
-                return r;
-        (void)pthread_mutex_lock(&p->zygote_lock);
-        r = crew__zygote_spawn(p->zygote, w->row, lane, &pidfd, &pid);
-        if (r == 0) {
-                reset(w);
-                w->lane = lane;
-                w->pidfd = pidfd;
-                w->pid = pid;
-                r = crew__watch(p, w);
-        }
-        /* Dead at the gate already, its pidfd tells. */
         if (r == 0)
-                (void)crew__zygote_release(p->zygote, w->row);
-        (void)pthread_mutex_unlock(&p->zygote_lock);
+                r = crew__zygote_ask(p->zygote, w->row, lane);
         if (r < 0) {
-                w->lane = crew__lane_free(lane);
-                w->pidfd = crew__close(pidfd);
+                (void)crew__lane_free(lane);
                 return r;
         }
         crew__pool_lock(p);
+        reset(w);
+        w->lane = lane;
+        w->state = CREW__ASKED;
+        w->overdue = false;
+        p->asked++;
+        p->heard = crew_clock();
+        w->due = p->heard + CREW__ZYGOTE_PATIENCE;
+        crew__pool_unlock(p);
+        return 0;
+}
+
+void crew__worker_unask(crew_pool *p, crew__worker *w)
+{
+        crew__zygote_withdraw(p->zygote, w->row);
+        w->lane = crew__lane_free(w->lane);
+        w->state = CREW__EMPTY;
+        w->due = CREW__NEVER;
+        p->asked--;
+}
+
+/* It is at the gate: watched first, since one that is dead already is told of by its pidfd. */
+static int let_through(crew_pool *p, crew__worker *w, const crew__birth *birth)
+{
+        int r = birth->result;
+
+        w->pidfd = birth->pidfd;
+        w->pid = birth->pid;
+        if (r == 0)
+                r = crew__watch(p, w);
+        if (r == 0)
+                r = crew__zygote_release(p->zygote, w->row);
+        if (r < 0) {
+                w->pidfd = crew__close(w->pidfd);
+                w->pid = 0;
+        }
+        return r;
+}
+
+int crew__worker_birth(crew_pool *p, unsigned *row)
+{
+        crew__birth birth;
+        crew__worker *w;
+        int r = crew__zygote_birth(p->zygote, &birth);
+
+        if (r <= 0)
+                return r;
+        w = &p->workers[birth.row];
+        *row = birth.row;
+        r = let_through(p, w, &birth);
+        crew__pool_lock(p);
+        p->heard = crew_clock();
+        if (r < 0) {
+                crew__worker_unask(p, w);
+                crew__pool_unlock(p);
+                return r;
+        }
+        p->asked--;
+        w->due = CREW__NEVER;
         w->state = CREW__STARTING;
         if (w->ever)
                 p->replaced++;
@@ -217,5 +259,5 @@ int crew__worker_make(crew_pool *p, crew__worker *w)
         crew__publish(p);
         crew__feed(p);
         crew__pool_unlock(p);
-        return 0;
+        return 1;
 }
