@@ -18,7 +18,7 @@ static const crew_stdio *stdio_of(const crew_process_options *o, int which)
 
 bool crew__setup_wanted(const crew_process_options *o)
 {
-        return o->in.kind || o->out.kind || o->err.kind || o->cwd;
+        return o->in.kind || o->out.kind || o->err.kind || o->cwd || crew__confine_wanted(o);
 }
 
 static int check_stdio(const crew_process_options *o)
@@ -135,6 +135,11 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
         s->keep = keep;
         if (cwd)
                 s->cwd = memcpy(at, o->cwd, cwd);
+        r = crew__confine_new(&s->confine, o, argv);
+        if (r < 0) {
+                free(s);
+                return r;
+        }
         *setup = s;
         return 0;
 }
@@ -145,6 +150,7 @@ void crew__setup_free(crew__setup *s)
                 return;
         crew__setup_hang_up(s);
         crew__image_free(s->image);
+        crew__confine_free(&s->confine);
         free(s);
 }
 
@@ -222,6 +228,8 @@ int crew__setup_open(crew__setup *s, const char *name)
 {
         int r = open_directory(s, name);
 
+        if (r == 0 && !s->argv)
+                r = crew__confine_open(&s->confine);
         if (r == 0)
                 r = check_kept(s, name);
         for (int i = 0; i < 3 && r == 0; i++)
@@ -263,6 +271,11 @@ int crew__setup_enter(crew__setup *s)
                 __fpurge(stdin);
         crew__setup_close(s, true);
         return 0;
+}
+
+int crew__setup_error(const crew__setup *s)
+{
+        return s->confine.note ? s->confine.note->error : s->error;
 }
 
 void crew__setup_settle(crew__setup *s)
