@@ -56,6 +56,8 @@ static bool reap(brood *b, unsigned row)
                 epitaph->ending = ending;
                 atomic_store_explicit(&epitaph->pid, c->pid, memory_order_release);
         }
+        /* The pool has a copy: closing ours would leave it in the epoll, readable for ever. */
+        (void)epoll_ctl(b->epoll, EPOLL_CTL_DEL, c->pidfd, NULL);
         (void)close(c->pidfd);
         (void)close(c->control);
         *c = (child){ .pid = 0 };
