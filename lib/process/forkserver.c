@@ -25,7 +25,7 @@ static crew__server server = { .pidfd = -1, .socket = -1 };
 
 static int begin(void)
 {
-        crew__packing what = { .directory = -1, .name = "forkserver" };
+        crew__packing what = { .directory = -1, .stdio = { -1, -1, -1 }, .name = "forkserver" };
         int pair[2], pidfd = -1, pid;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -54,8 +54,8 @@ static int ask(const crew__packed *packed, int *pidfd)
                         if (r < 0)
                                 return r;
                 }
-                r = crew__server_ask(&server, &please, sizeof please, packed->fd, packed->n, pidfd,
-                        PATIENCE);
+                r = crew__server_ask(
+                        &server, &please, sizeof please, packed->fd, packed->n, pidfd, PATIENCE);
                 if (r == -EPIPE)
                         crew__server_end(&server);
         }
@@ -73,8 +73,8 @@ static int words(const crew__launch *l, const crew__place *target, int err)
                         "loaded later than crew_spawn_main() was called, or has changed",
                         name, target->name);
         case EPIPE:
-                return crew__fail(EPIPE, "process %s: its fork server ends as soon as it is started",
-                        name);
+                return crew__fail(
+                        EPIPE, "process %s: its fork server ends as soon as it is started", name);
         case ETIMEDOUT:
                 return crew__fail(ETIMEDOUT, "process %s: its fork server (pid %d) does not answer",
                         name, (int)server.pid);
@@ -104,7 +104,9 @@ int crew__forkserver_start(crew__launch *l)
         crew__place target;
         int pidfd = -1, r;
 
-        r = crew__spawn_pack(l, &target, &packed);
+        r = crew__spawn_possible(p->name);
+        if (r == 0)
+                r = crew__spawn_pack(l, &target, &packed);
         if (r < 0)
                 return r;
         (void)pthread_mutex_lock(&lock);

@@ -38,13 +38,6 @@ int crew__spawn_possible(const char *who)
         return 0;
 }
 
-static void arrive(crew__page *page, uint32_t how, int err)
-{
-        atomic_store(&page->arrival_error, err);
-        atomic_store(&page->arrival, how);
-        (void)crew__sys_futex_wake(&page->arrival, INT_MAX);
-}
-
 static crew__page *attach_page(crew__delivery *d, crew_process *p)
 {
         static const int no_events[CREW__SEGMENT_EVENTS] = { -1, -1 };
@@ -90,12 +83,36 @@ static void become_child_of(const crew__delivery *d)
                 d->fd[CREW__PARCEL_APPLICATION]);
 }
 
-void crew__fresh_main(crew__delivery *d, crew_target_fn *target, bool server)
+static int set_environment(const crew__delivery *d)
+{
+        size_t size = d->parcel->env.size, n = 0;
+        char *text = malloc(size), **list;
+
+        if (!text)
+                return -ENOMEM;
+        memcpy(text, crew__parcel_text(d, d->parcel->env), size);
+        for (size_t i = 0; i < size; i++)
+                n += !text[i];
+        list = malloc((n + 1) * sizeof *list);
+        if (!list) {
+                free(text);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < n; i++) {
+                list[i] = text;
+                text += strlen(text) + 1;
+        }
+        list[n] = NULL;
+        environ = list;
+        return 0;
+}
+
+void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rlimit *files)
 {
         const crew__parcel *parcel = d->parcel;
         crew__launch l = {
                 .parent = parcel->application,
-                .maker = server ? getppid() : parcel->application,
+                .maker = files ? getppid() : parcel->application,
                 .mask = parcel->mask,
                 .tied = parcel->tied,
                 .fresh = true,
@@ -114,16 +131,17 @@ void crew__fresh_main(crew__delivery *d, crew_target_fn *target, bool server)
                 r = -errno;
         d->fd[CREW__PARCEL_DIRECTORY] = crew__close(d->fd[CREW__PARCEL_DIRECTORY]);
         l.parent_fd = d->fd[CREW__PARCEL_APPLICATION];
-        (void)crew__sys_prctl(
-                PR_SET_NAME, (unsigned long)crew__parcel_text(d, parcel->comm), 0);
-        (void)setpgid(0, parcel->group);
+        (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)crew__parcel_text(d, parcel->comm), 0);
+        if (files)
+                (void)setrlimit(RLIMIT_NOFILE, files);
+        if (parcel->env.size)
+                r = r == 0 ? set_environment(d) : r;
         become_child_of(d);
         crew__parcel_close(d);
         if (r < 0) {
-                arrive(page, CREW__ARRIVAL_FAILED, -r);
+                crew__page_arrive(page, CREW__ARRIVAL_FAILED, -r);
                 crew__sys_exit(NEVER_RAN);
         }
-        l.arrived = &page->arrival;
         crew__child_main(&l);
 }
 
@@ -137,10 +155,10 @@ static void __attribute__((noreturn)) be_child(crew__delivery *d)
                 crew__page *page = attach_page(d, &nobody);
 
                 if (page)
-                        arrive(page, CREW__ARRIVAL_NO_TARGET, ENOENT);
+                        crew__page_arrive(page, CREW__ARRIVAL_NO_TARGET, ENOENT);
                 crew__sys_exit(NEVER_RAN);
         }
-        crew__fresh_main(d, (crew_target_fn *)target, false);
+        crew__fresh_main(d, (crew_target_fn *)target, NULL);
 }
 
 static void __attribute__((noreturn)) be_server(crew__delivery *d)

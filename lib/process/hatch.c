@@ -104,6 +104,9 @@ static int hatch(crew__serving *s, crew__delivery *d, crew_target_fn *target, in
                 unmap_page(page);
                 return pid;
         }
+        /* Like a fork's, and from the start: in the application's group or in one of its own. */
+        if (!(d->parcel->flags & CREW_PROCESS_SESSION))
+                (void)setpgid(pid, d->parcel->flags & CREW_PROCESS_GROUP ? 0 : d->parcel->group);
         row = crew__serving_watch(s, pidfd);
         r = row < 0 ? row : make_room((unsigned)row);
         if (r < 0) {
@@ -192,6 +195,5 @@ void crew__hatch_main(crew__delivery *d)
                 (void)setrlimit(RLIMIT_NOFILE, &most);
         }
         learn();
-        crew__serving_run(
-                &service, d->fd[CREW__PARCEL_PAGE], d->fd[CREW__PARCEL_APPLICATION]);
+        crew__serving_run(&service, d->fd[CREW__PARCEL_PAGE], d->fd[CREW__PARCEL_APPLICATION]);
 }

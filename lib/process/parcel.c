@@ -57,6 +57,8 @@ static int list_descriptors(crew__packed *packed, const crew__packing *what)
         packed->fd[CREW__PARCEL_APPLICATION] = application;
         packed->fd[CREW__PARCEL_PAGE] = what->page;
         packed->fd[CREW__PARCEL_DIRECTORY] = what->directory;
+        for (int i = 0; i < 3; i++)
+                packed->fd[CREW__PARCEL_STDIN + i] = what->stdio[i];
         for (size_t i = 0; i < what->n_keep; i++)
                 packed->fd[n++] = what->keep[i];
         for (size_t i = 0; i < what->n_objects; i++) {
@@ -98,10 +100,26 @@ static crew__part put_objects(layout *l, const crew__packing *what)
         return part;
 }
 
+static crew__part put_list(layout *l, const char *const *list)
+{
+        crew__part part = put(l, NULL, 0);
+
+        for (; list && *list; list++) {
+                size_t size = strlen(*list) + 1;
+
+                if (l->base)
+                        memcpy(l->base + l->at, *list, size);
+                l->at += size;
+        }
+        part.size = (uint32_t)(l->at - part.at);
+        l->at = (l->at + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
+        return part;
+}
+
 _Static_assert(sizeof(crew__parcel_object) % ALIGN == 0, "an array of them has no holes");
 
-static void lay_out(layout *l, crew__parcel *head, const crew__packing *what,
-        const crew__packed *packed)
+static void lay_out(
+        layout *l, crew__parcel *head, const crew__packing *what, const crew__packed *packed)
 {
         const crew_process *self = crew_current_process();
 
@@ -114,6 +132,7 @@ static void lay_out(layout *l, crew__parcel *head, const crew__packing *what,
         head->keep = put_keeps(l, what);
         head->objects = put_objects(l, what);
         head->numbers = put(l, packed->fd, packed->n * sizeof *packed->fd);
+        head->env = put_list(l, what->env);
         head->arg = l->at;
         head->arg_size = what->arg_size;
         if (l->base && what->arg_size)
@@ -200,10 +219,11 @@ int crew__parcel_pack(crew__packed *packed, const crew__packing *what)
 {
         int r;
 
-        *packed = (crew__packed){ .fd = NULL };
+        *packed = (crew__packed){ .opened = -1 };
         for (size_t i = 0; i < what->n_keep; i++) {
                 if (fcntl(what->keep[i], F_GETFD) < 0)
-                        return crew__fail(EBADF, "process %s: descriptor %d, to be kept, is not open",
+                        return crew__fail(EBADF,
+                                "process %s: descriptor %d, to be kept, is not open",
                                 what->name ? what->name : "", what->keep[i]);
         }
         r = list_descriptors(packed, what);
@@ -218,8 +238,9 @@ void crew__parcel_drop(crew__packed *packed)
 {
         if (packed->fd)
                 (void)crew__close(packed->fd[CREW__PARCEL_ITSELF]);
+        (void)crew__close(packed->opened);
         free(packed->fd);
-        *packed = (crew__packed){ .fd = NULL };
+        *packed = (crew__packed){ .opened = -1 };
 }
 
 /* The receiver's side. */
@@ -248,12 +269,33 @@ static bool sound(const crew__parcel *p, uint64_t size, uint64_t cookie)
                 return false;
         if (!array_fits(p, p->keep, sizeof(crew__parcel_keep)) ||
                 !array_fits(p, p->objects, sizeof(crew__parcel_object)) ||
-                !array_fits(p, p->numbers, sizeof(int)))
+                !array_fits(p, p->numbers, sizeof(int)) || (p->env.size && !text_ends(p, p->env)))
                 return false;
         n = CREW__PARCEL_FIXED + p->keep.size / sizeof(crew__parcel_keep) +
             p->objects.size / sizeof(crew__parcel_object) * PER_OBJECT;
         return p->numbers.size / sizeof(int) == n && p->arg % ALIGN == 0 && p->arg <= p->size &&
                p->arg_size <= p->size - p->arg;
+}
+
+/* Those that the sender did not have were not sent. */
+static int take_descriptors(crew__delivery *d, const crew__parcel *p, const int *came, size_t n)
+{
+        size_t taken = 0;
+
+        d->n = p->numbers.size / sizeof(int);
+        d->fd = malloc(d->n * sizeof *d->fd);
+        if (!d->fd)
+                return -ENOMEM;
+        memcpy(d->fd, (const char *)p + p->numbers.at, d->n * sizeof *d->fd);
+        for (size_t i = 0; came && i < d->n; i++) {
+                if (d->fd[i] >= 0)
+                        d->fd[i] = taken < n ? came[taken] : -1;
+                taken += d->fd[i] >= 0;
+        }
+        if (!came || taken == n)
+                return 0;
+        free(d->fd);
+        return -EBADMSG;
 }
 
 int crew__parcel_open(crew__delivery *d, int memfd, uint64_t cookie, const int *fd, size_t n)
@@ -262,6 +304,7 @@ int crew__parcel_open(crew__delivery *d, int memfd, uint64_t cookie, const int *
         const crew__parcel *p;
         struct stat st;
         void *at;
+        int r;
 
         if (seals < 0 || (seals & SEALS) != SEALS || fstat(memfd, &st) < 0 ||
                 st.st_size < (off_t)sizeof *p)
@@ -270,18 +313,11 @@ int crew__parcel_open(crew__delivery *d, int memfd, uint64_t cookie, const int *
         if (at == MAP_FAILED)
                 return -errno;
         p = at;
-        if (!sound(p, (uint64_t)st.st_size, cookie) ||
-                (fd && n != p->numbers.size / sizeof(int))) {
+        r = sound(p, (uint64_t)st.st_size, cookie) ? take_descriptors(d, p, fd, n) : -EBADMSG;
+        if (r < 0) {
                 (void)munmap(at, (size_t)st.st_size);
-                return -EBADMSG;
+                return r;
         }
-        d->n = p->numbers.size / sizeof(int);
-        d->fd = malloc(d->n * sizeof *d->fd);
-        if (!d->fd) {
-                (void)munmap(at, (size_t)st.st_size);
-                return -ENOMEM;
-        }
-        memcpy(d->fd, fd ? (const char *)fd : (const char *)p + p->numbers.at, d->n * sizeof *d->fd);
         d->fd[CREW__PARCEL_ITSELF] = memfd;
         d->parcel = p;
         return 0;
@@ -424,8 +460,13 @@ int crew__parcel_settle(crew__delivery *d)
 {
         size_t n_keep;
         const crew__parcel_keep *keep = crew__parcel_keeps(d, &n_keep);
+        int *stdio = d->fd + CREW__PARCEL_STDIN;
         int r = make_way(d, keep, n_keep);
 
+        if (r == 0)
+                r = crew__stdio_place(stdio);
+        for (int i = 0; i < 3; i++)
+                stdio[i] = -1;
         if (r == 0)
                 r = place_kept(d, keep, n_keep);
         if (r == 0)

@@ -21,7 +21,8 @@ enum {
         CREW__PARCEL_APPLICATION, /* pidfd of the sender */
         CREW__PARCEL_PAGE,        /* status page of a child; the socket of a server */
         CREW__PARCEL_DIRECTORY,   /* to work in, or -1 */
-        CREW__PARCEL_FIXED,
+        CREW__PARCEL_STDIN,       /* and the other two: what they become, or -1 */
+        CREW__PARCEL_FIXED = CREW__PARCEL_STDIN + 3,
 };
 
 enum crew__parcel_kind {
@@ -61,6 +62,7 @@ typedef struct crew__parcel {
         crew__part comm, name, identity, sender_name, sender_identity; /* end with a zero */
         uint64_t arg, arg_size;                                        /* 16-aligned */
         crew__part keep, objects, numbers;                             /* arrays */
+        crew__part env; /* strings, one behind the other; none: as the receiver has it */
 } crew__parcel;
 
 /* To be packed: pointers are the caller's. */
@@ -75,6 +77,8 @@ typedef struct crew__packing {
         size_t n_objects;
         int page;      /* or the socket */
         int directory; /* or -1 */
+        int stdio[3];  /* or -1 */
+        const char *const *env;
 } crew__packing;
 
 /* Descriptors of a parcel; `fd` is allocated. Those of the list but ITSELF are borrowed. */
@@ -82,6 +86,7 @@ typedef struct crew__packed {
         uint64_t cookie;
         int *fd;
         size_t n;
+        int opened; /* for the parcel: closed with it; or -1 */
 } crew__packed;
 
 /* 0; -EMFILE, -ENOMEM, -EBADF (a descriptor to keep is not open). */

@@ -31,8 +31,8 @@ static const void *memory_at(const struct dl_phdr_info *info, uint64_t offset)
 }
 
 /* A note is three words, a name and a description, each padded to the segment's alignment. */
-static void build_id_in(const struct dl_phdr_info *info, const ElfW(Phdr) * segment,
-        crew__module_id *id)
+static void build_id_in(
+        const struct dl_phdr_info *info, const ElfW(Phdr) * segment, crew__module_id *id)
 {
         size_t align = segment->p_align == 8 ? 8 : 4;
         const char *at = memory_at(info, segment->p_vaddr), *end = at + segment->p_filesz;
@@ -49,8 +49,8 @@ static void build_id_in(const struct dl_phdr_info *info, const ElfW(Phdr) * segm
                         return;
                 if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
                         memcmp(at, "GNU", 4) == 0) {
-                        id->size = note.n_descsz < CREW__BUILD_ID_MAX ? note.n_descsz :
-                                                                        CREW__BUILD_ID_MAX;
+                        id->size = note.n_descsz < CREW__BUILD_ID_MAX ? note.n_descsz
+                                                                      : CREW__BUILD_ID_MAX;
                         memcpy(id->id, at + name, id->size);
                         return;
                 }
@@ -69,8 +69,8 @@ static void identify(const struct dl_phdr_info *info, bool program, crew__module
                 if (segment->p_type == PT_NOTE && !id->size)
                         build_id_in(info, segment, id);
                 if (segment->p_type == PT_LOAD) {
-                        uint64_t shape[4] = { segment->p_vaddr, segment->p_filesz,
-                                segment->p_memsz, segment->p_flags };
+                        uint64_t shape[4] = { segment->p_vaddr, segment->p_filesz, segment->p_memsz,
+                                segment->p_flags };
 
                         id->digest = digest(id->digest, shape, sizeof shape);
                 }
@@ -90,15 +90,14 @@ static const ElfW(Phdr) * code_at(const struct dl_phdr_info *info, uint64_t offs
                 const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
 
                 if (segment->p_type == PT_LOAD && (segment->p_flags & PF_X) &&
-                        offset >= segment->p_vaddr &&
-                        offset - segment->p_vaddr < segment->p_memsz)
+                        offset >= segment->p_vaddr && offset - segment->p_vaddr < segment->p_memsz)
                         return segment;
         }
         return NULL;
 }
 
-static uint64_t code_digest(const struct dl_phdr_info *info, const ElfW(Phdr) * segment,
-        uint64_t offset)
+static uint64_t code_digest(
+        const struct dl_phdr_info *info, const ElfW(Phdr) * segment, uint64_t offset)
 {
         uint64_t left = segment->p_vaddr + segment->p_memsz - offset;
 
@@ -143,7 +142,9 @@ static int look_up(struct dl_phdr_info *info, size_t size, void *data)
                 s->place->code = code_digest(info, segment, offset);
         slash = strrchr(info->dlpi_name, '/');
         (void)snprintf(s->file, sizeof s->file, "%s",
-                program ? program_invocation_short_name : slash ? slash + 1 : info->dlpi_name);
+                program ? program_invocation_short_name
+                : slash ? slash + 1
+                        : info->dlpi_name);
         s->found = true;
         return 1;
 }
@@ -157,8 +158,8 @@ static void give_name(crew__place *place, crew__function *function, const char *
         memcpy(&at, &address, sizeof at);
         /* The nearest symbol before it may be another function's. */
         if (dladdr(at, &known) && known.dli_sname && known.dli_saddr == at)
-                (void)snprintf(place->name, sizeof place->name, "%.40s in %.40s", known.dli_sname,
-                        file);
+                (void)snprintf(
+                        place->name, sizeof place->name, "%.40s in %.40s", known.dli_sname, file);
         else
                 (void)snprintf(place->name, sizeof place->name, "%.40s+0x%llx", file,
                         (unsigned long long)place->offset);

@@ -19,7 +19,7 @@
 enum { CREW__BUILD_ID_MAX = 32, CREW__PLACE_NAME = 96 };
 
 typedef struct crew__module_id {
-        uint32_t size; /* bytes of the build-id; 0: there is none, `digest` stands for it */
+        uint32_t size;    /* bytes of the build-id; 0: there is none, `digest` stands for it */
         uint32_t program; /* is it the program itself? */
         unsigned char id[CREW__BUILD_ID_MAX];
         uint64_t digest; /* of the layout */
@@ -28,7 +28,7 @@ typedef struct crew__module_id {
 typedef struct crew__place {
         crew__module_id module;
         uint64_t offset;
-        uint64_t code;               /* digest of the first bytes of the function, without build-id */
+        uint64_t code; /* digest of the first bytes of the function, without build-id */
         char name[CREW__PLACE_NAME]; /* for messages: "square in libx.so", "program+0x1234" */
 } crew__place;
 

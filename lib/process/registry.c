@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "kernel/syscall.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
 
 /* How many children a start looks at: more than it adds, so that the dead do not pile up. */
@@ -26,6 +27,7 @@ static void reset(void)
         first = last = NULL;
         atomic_store(&listed, 0);
         crew__guardian_reset();
+        crew__forkserver_reset();
         crew__current_reset();
         crew__hook_reset();
 }

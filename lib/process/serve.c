@@ -5,11 +5,11 @@
  * server may be a copy of a process that had threads.
  */
 
+#include "process/serve.h"
 #include "kernel/features.h"
 #include "kernel/inherit.h"
 #include "kernel/syscall.h"
 #include "process/post.h"
-#include "process/serve.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -35,8 +35,7 @@ typedef struct crew__service {
         /* Answers a request (0 or more, or a negative errno). `fds` came with it, CREW__POST_MOST
          * at most, then -1; those that the service keeps it sets to -1. *with goes with the answer:
          * -1, or a descriptor of the service's. */
-        int (*request)(
-                crew__serving *s, const void *request, size_t size, int *fds, int *with);
+        int (*request)(crew__serving *s, const void *request, size_t size, int *fds, int *with);
 
         /* The watched process in `row` has ended; the row is free when this returns. */
         void (*ended)(crew__serving *s, unsigned row);
@@ -56,10 +55,11 @@ typedef struct crew__service {
 int crew__server_start(crew__server *server, const crew__service *service);
 
 /*
- * Sends a request with copies of the `n` descriptors (-1: none) and waits for the answer, `patience`
- * at most; one question at a time. An answer that comes too late is dropped by the next question.
- * Returns it, and in *with (may be NULL) the descriptor that came with it or -1; -EPIPE: the server
- * is dead; -ETIMEDOUT: it does not answer; -EMFILE: no descriptor was left for the answer's.
+ * Sends a request with copies of the `n` descriptors (-1: none) and waits for the answer,
+ * `patience` at most; one question at a time. An answer that comes too late is dropped by the next
+ * question. Returns it, and in *with (may be NULL) the descriptor that came with it or -1; -EPIPE:
+ * the server is dead; -ETIMEDOUT: it does not answer; -EMFILE: no descriptor was left for the
+ * answer's.
  */
 int crew__server_ask(crew__server *server, const void *request, size_t size, const int *fds,
         size_t n, int *with, int64_t patience);

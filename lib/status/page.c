@@ -45,3 +45,44 @@ bool crew__page_exit(const crew__page *page, int *code)
         *code = (int)(ending & 0xff);
         return true;
 }
+
+void crew__page_arrive(crew__page *page, enum crew__arrival how, int err)
+{
+        atomic_store(&page->arrival_error, err);
+        atomic_store(&page->arrival, how);
+        (void)crew__sys_futex_wake(&page->arrival, INT_MAX);
+}
+
+enum { NOTHING_KNOWN = 1, KNOWN = 2 };
+
+void crew__page_write_obituary(crew__page *page, const crew__ending *ending)
+{
+        page->code = ending->code;
+        page->signal = ending->signal;
+        page->core = ending->core;
+        page->usage = ending->usage;
+        atomic_store(&page->told, ending->known ? KNOWN : NOTHING_KNOWN);
+        (void)crew__sys_futex_wake(&page->told, INT_MAX);
+}
+
+bool crew__page_obituary(const crew__page *page, crew__ending *ending)
+{
+        uint32_t told = atomic_load(&page->told);
+
+        if (told != KNOWN)
+                return false;
+        *ending = (crew__ending){
+                .known = true,
+                .counted = true,
+                .core = page->core != 0,
+                .code = page->code & 0xff,
+                .signal = page->signal,
+                .usage = page->usage,
+        };
+        /* The process itself could write here too: about itself, nobody else. */
+        if (ending->signal < 0 || ending->signal >= _NSIG)
+                ending->signal = 0;
+        if (ending->signal)
+                ending->code = 0;
+        return true;
+}
