@@ -42,7 +42,7 @@ static int watch(const brood *b, int fd, uint64_t what)
 /* Notes the ending of a row's worker if it has ended; the row is free then. */
 static bool reap(brood *b, unsigned row)
 {
-        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, row);
+        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, b->nest->rows, row);
         child *c = &b->child[row];
         crew__ending ending;
         int r;

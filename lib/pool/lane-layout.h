@@ -52,6 +52,7 @@ typedef struct crew__lane_words {
         /* The worker's to write. */
         CREW__LANE_LINE _Atomic uint64_t current;
         _Atomic uint64_t taken;
+        _Atomic uint64_t since; /* CLOCK_MONOTONIC_COARSE at the last take, for inspectors */
         CREW__LANE_LINE _Atomic uint64_t freed;
         CREW__LANE_LINE _Atomic uint64_t result_tail;
 

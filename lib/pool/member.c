@@ -70,8 +70,10 @@ bool crew__worker_push(crew_pool *p, crew__worker *w, const crew__unit *unit)
                 .size = job->in_size,
         };
         crew__failure *f;
-        int r = crew__lane_push(w->lane, &task);
+        int r;
 
+        crew__publish_name(p, w, unit);
+        r = crew__lane_push(w->lane, &task);
         if (r == -EMSGSIZE) {
                 f = crew__failure_new(job, unit->item, unit, NULL, CREW_FAILED);
                 if (f)
@@ -212,6 +214,7 @@ int crew__worker_make(crew_pool *p, crew__worker *w)
                 p->replaced++;
         crew__notify(p, w->ever ? CREW_EVENT_REPLACED : CREW_EVENT_STARTED, w, NULL);
         w->ever = true;
+        crew__publish(p);
         crew__feed(p);
         crew__pool_unlock(p);
         return 0;

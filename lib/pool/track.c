@@ -211,6 +211,8 @@ static bool take(crew__track *track, const crew__task_header *header)
                 atomic_store_explicit(&w->current, 0, memory_order_relaxed);
                 return false;
         }
+        /* The line is written anyhow, and this clock is a look into memory. */
+        atomic_store_explicit(&w->since, crew__clock_coarse(), memory_order_relaxed);
         track->next = crew__lane_behind(
                 track->next, crew__task_bytes(header->size), track->task_ring);
         track->current = header->id;

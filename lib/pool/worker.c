@@ -7,6 +7,7 @@
 #include "kernel/lock.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
+#include "pool/stopwatch.h"
 #include "pool/task.h"
 #include "process/process.h"
 #include "process/registry.h"
@@ -191,9 +192,11 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
 }
 
 /* One task after another, until the lane is closed. */
-static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int control)
+static void __attribute__((noreturn)) work(
+        crew__track *track, unsigned row, int control, crew__perch *perch)
 {
         static crew_task t; /* large, and the stack is the tasks' */
+        crew__stopwatch watch = { .every = 1 };
         crew__lane_task task;
 
         for (;;) {
@@ -215,8 +218,13 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
+                t.status = perch->status;
+                crew__stopwatch_start(&watch);
                 r = crew__task_run(
                         &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
+                crew__stopwatch_stop(&watch, &perch->gauge);
+                if (perch->status[0])
+                        perch->status[0] = '\0';
                 crew__track_done(track, r, t.result, t.text);
         }
 }
@@ -231,6 +239,7 @@ static void initialize(const crew__nest *nest, unsigned row, crew__perch *perch)
                 return;
         t.worker = row;
         t.control = nest->number[0];
+        t.status = perch->status;
         r = crew__task_run(&t, o->initializer, nest->init_arg, o->init_size);
         if (r == 0)
                 return;
@@ -286,5 +295,5 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_READY);
-        work(track, newborn->row, nest->number[0]);
+        work(track, newborn->row, nest->number[0], perch);
 }

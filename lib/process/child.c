@@ -139,6 +139,7 @@ void crew__child_main(const crew__launch *l)
         me.generation = l->fresh ? crew__generation() : crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
         crew__current_become(p, l->parent);
+        crew__status_become(p->row);
         drop_stale(l);
         if (p->flags & CREW_PROCESS_SESSION)
                 (void)setsid();
@@ -149,7 +150,7 @@ void crew__child_main(const crew__launch *l)
         if (on_exit(finish, NULL) != 0)
                 crew__sys_exit(NEVER_RAN);
         if (l->fresh)
-                crew__page_arrive(me.page, CREW__ARRIVAL_READY, 0);
+                crew__page_arrive(crew__child_page_of(p->page), CREW__ARRIVAL_READY, 0);
         if (!l->raw)
                 wait_at_gate(l, me.page);
         (void)crew__sys_sigmask(SIG_SETMASK, &l->mask, NULL);

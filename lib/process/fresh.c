@@ -38,16 +38,16 @@ int crew__spawn_possible(const char *who)
         return 0;
 }
 
-static crew__page *attach_page(crew__delivery *d, crew_process *p)
+static crew__child_page *attach_page(crew__delivery *d, crew_process *p)
 {
         static const int no_events[CREW__SEGMENT_EVENTS] = { -1, -1 };
         int *fd = &d->fd[CREW__PARCEL_PAGE];
 
         if (crew__segment_attach(&p->page, (crew_ref){ .word = { 0, 0 } },
-                    crew__page_round(sizeof(crew__page)), 0, *fd, no_events) < 0)
+                    crew__page_round(sizeof(crew__child_page)), 0, *fd, no_events) < 0)
                 return NULL;
         *fd = -1;
-        return crew__page_of(p->page);
+        return crew__child_page_of(p->page);
 }
 
 /* Handle, names and argument, for as long as the process lives. */
@@ -117,7 +117,7 @@ void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rl
                 .tied = parcel->tied,
                 .fresh = true,
         };
-        crew__page *page;
+        crew__child_page *page;
         int r;
 
         /* Before anything takes numbers that are to be kept. */
@@ -152,7 +152,7 @@ static void __attribute__((noreturn)) be_child(crew__delivery *d)
 
         if (crew__place_find(&d->parcel->target, &target) < 0) {
                 crew_process nobody = { .pidfd = -1 };
-                crew__page *page = attach_page(d, &nobody);
+                crew__child_page *page = attach_page(d, &nobody);
 
                 if (page)
                         crew__page_arrive(page, CREW__ARRIVAL_NO_TARGET, ENOENT);

@@ -23,7 +23,7 @@
 /* By the row that watches it. */
 typedef struct hatched {
         pid_t pid;
-        crew__page *page;
+        crew__child_page *page;
 } hatched;
 
 static struct {
@@ -51,9 +51,9 @@ static int make_room(unsigned row)
 }
 
 /* Not for its siblings: each child maps its own. */
-static crew__page *map_page(int fd)
+static crew__child_page *map_page(int fd)
 {
-        size_t size = crew__page_round(sizeof(crew__page));
+        size_t size = crew__page_round(sizeof(crew__child_page));
         void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         if (at == MAP_FAILED)
@@ -62,7 +62,7 @@ static crew__page *map_page(int fd)
         return at;
 }
 
-static void unmap_page(crew__page *page)
+static void unmap_page(crew__child_page *page)
 {
         (void)munmap(page, crew__page_round(sizeof *page));
 }
@@ -94,7 +94,7 @@ static int fork_child(crew__delivery *d, crew_target_fn *target, int *pidfd)
 /* Forks, and remembers whose page it is. */
 static int hatch(crew__serving *s, crew__delivery *d, crew_target_fn *target, int *with)
 {
-        crew__page *page = map_page(d->fd[CREW__PARCEL_PAGE]);
+        crew__child_page *page = map_page(d->fd[CREW__PARCEL_PAGE]);
         int pidfd = -1, pid, row, r;
 
         if (!page)

@@ -21,7 +21,7 @@
  */
 static bool told_by_server(const crew_process *p, crew__ending *ending)
 {
-        crew__page *page = crew__page_of(p->page);
+        crew__child_page *page = crew__child_page_of(p->page);
         int64_t until = crew_clock() + NOTING;
         bool hopeful = true;
 

@@ -49,7 +49,8 @@ struct __attribute__((aligned(16))) crew_process {
         pthread_mutex_t lock;
         pid_t pid;
         int pidfd;
-        crew__segment *page; /* its status page, or NULL */
+        crew__segment *page;   /* its status page, or NULL */
+        struct crew__row *row; /* in this process's page, or NULL */
         crew__ending ending;
 
         crew_target_fn *target;

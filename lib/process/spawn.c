@@ -239,7 +239,7 @@ static void abandon(crew_process *p)
 
 static int refused(crew_process *p, uint32_t arrival, bool ended)
 {
-        const crew__page *page = crew__page_of(p->page);
+        const crew__child_page *page = crew__child_page_of(p->page);
         int err = atomic_load(&page->arrival_error);
         crew__function *function;
         crew__place target;
@@ -269,7 +269,7 @@ static int refused(crew_process *p, uint32_t arrival, bool ended)
 
 int crew__spawn_await(crew_process *p)
 {
-        crew__page *page = crew__page_of(p->page);
+        crew__child_page *page = crew__child_page_of(p->page);
         int64_t until = crew_clock() + PATIENCE;
         bool ended = false, late = false;
         uint32_t arrival;

@@ -228,13 +228,17 @@ int crew_process_start(crew_process *p)
                         "starts one process",
                         p->name);
         crew__hook_install();
+        crew__status_publish(crew_current_process()->name);
         crew__registry_add(p);
+        p->row = crew__status_reserve(
+                p->name, CREW__ROLE_PROCESS, (uint16_t)p->method, (uint32_t)p->flags);
         r = start(p);
         if (r < 0) {
                 crew__registry_remove(p);
                 atomic_store(&p->state, CREW__NEW);
                 return r;
         }
+        crew__status_started(p->row, p->pid);
         atomic_store(&p->state, CREW__STARTED);
         return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "kernel/syscall.h"
 #include "process/process.h"
+#include "status/page.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,15 +11,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The pidfd of the process itself is made once. */
-static void own_pidfd(void)
+/* The pidfd and the status page of the process itself are made once. */
+static void warm_up(void)
 {
         (void)crew__self_pidfd();
+        crew__status_publish("test");
 }
 
 __attribute__((constructor)) static void prepare(void)
 {
-        test_warm_up(own_pidfd);
+        test_warm_up(warm_up);
 }
 
 static int twice(crew_task *t, const void *arg, size_t size)
