@@ -35,6 +35,8 @@ typedef int crew_target_fn(void *arg);
 enum {
         CREW_METHOD_DEFAULT = 0, /* fork */
         CREW_METHOD_FORK = 1,
+        CREW_METHOD_FORKSERVER = 2,
+        CREW_METHOD_SPAWN = 3,
 };
 
 enum {
@@ -98,15 +100,19 @@ typedef struct crew_process_options {
         size_t n_keep_fds;
         const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start,
                                    which is all there is for a target */
-        const char *cwd;        /* where it works; copied. NULL = where the host works at the start */
+        const char *cwd; /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
+        /* Queues that a child which is no fork can open by their refs. Held until the handle is
+         * freed. (A fork has all of its parent's.) */
+        const crew_ref *grants;
+        size_t n_grants;
         const crew_limits *limits; /* copied; with limits or a sandbox it leaves no core dump */
         /* What it may do, in words (see sandbox.h), or a policy; not both. A program needs the word
          * exec. A policy is prepared once for all that are made with it, words for each anew. */
         const char *sandbox;
         const crew_sandbox *policy;
-        int on_violation;   /* CREW_VIOLATION_... */
-        int nice;           /* added to the host's; below 0 takes a privilege */
+        int on_violation;     /* CREW_VIOLATION_... */
+        int nice;             /* added to the host's; below 0 takes a privilege */
         const unsigned *cpus; /* the processors it may use; copied. NULL = the host's */
         size_t n_cpus;
 } crew_process_options;
@@ -166,8 +172,8 @@ CREW_PUBLIC int crew_process_new_exec(
  * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
  * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
  * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
- * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other than
- * EALREADY it can be tried again; nothing is left of it.
+ * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other
+ * than EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 
@@ -279,6 +285,14 @@ CREW_PUBLIC int crew_active_children(crew_process *out[], size_t max);
  * its cgroup (rounded up), at least 1. CREW_CPUS in the environment overrides both.
  */
 CREW_PUBLIC int crew_cpu_count(void);
+
+/*
+ * The first call of main(), before anything else, in a program that uses CREW_METHOD_FORKSERVER or
+ * CREW_METHOD_SPAWN. It returns at once, except in a new process that such a start made: there it
+ * becomes that process and never returns, so that nothing of main() happens twice. In C++ global
+ * objects have been constructed. Do not call it from anywhere but main().
+ */
+CREW_PUBLIC void crew_spawn_main(void);
 
 /*
  * The hook that runs at exit(): daemons get SIGTERM and 100 ms later SIGKILL, all others but
