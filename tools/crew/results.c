@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LONGEST_NAME = 200 };
+enum { LONGEST_NAME = 200, MOST_NAMES = 100 };
 
 uint64_t results_hash(const char *text, size_t n)
 {
@@ -107,23 +107,33 @@ int results_open(const char *directory, uint64_t seq, const struct input_values 
         return r < 0 ? r : 0;
 }
 
+/* Where a file system has no files without names: one that loses its name at once. */
+static int lose_name(const char *directory)
+{
+        static unsigned counter;
+        struct bytes path = { 0 };
+        int fd;
+
+        do {
+                path.n = 0;
+                bytes_format(&path, "%s/crew-%d-%u", directory, (int)getpid(), counter++);
+                fd = open(bytes_ended(&path), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        } while (fd < 0 && errno == EEXIST && counter % MOST_NAMES);
+        if (fd < 0)
+                fd = -errno;
+        else
+                (void)unlink(path.at);
+        bytes_free(&path);
+        return fd;
+}
+
 int results_nameless(void)
 {
         const char *directory = getenv("TMPDIR");
-        char path[4096];
         int fd;
 
         if (!directory || !*directory)
                 directory = "/tmp";
         fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
-        if (fd >= 0)
-                return fd;
-        /* Not every file system has files without names. */
-        if (snprintf(path, sizeof path, "%s/crew-XXXXXX", directory) >= (int)sizeof path)
-                return -ENAMETOOLONG;
-        fd = mkostemp(path, O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        (void)unlink(path);
-        return fd;
+        return fd < 0 ? lose_name(directory) : fd;
 }
