@@ -2,7 +2,7 @@
 
 /* The other side of publish.c: from a notice to a handle. */
 
-#include "queue/publish.h"
+#include "queue/notice.h"
 
 #include "base/cleanup.h"
 #include "base/fail.h"
@@ -28,7 +28,7 @@ static int open_memory(const char *name, const crew__found *found, struct stat *
 
         (void)snprintf(path, sizeof path, "/proc/%u/fd", found->pid);
         fds = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        fd = fds >= 0 ? crew__publish_open(fds, (long)found->notice.fd, O_RDWR, st) : -errno;
+        fd = fds >= 0 ? crew__notice_open(fds, (long)found->notice.fd, O_RDWR, st) : -errno;
         if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
                 return crew__fail(
                         -fd, "queue %s: connecting takes 1 descriptor, and 3 for a moment", name);
@@ -85,12 +85,12 @@ static int attach(crew_queue **q, const char *name, const crew__found *found)
 int crew_queue_connect(crew_queue **q, const char *name)
 {
         crew__found found;
-        int r = crew__publish_name(name);
+        int r = crew__notice_name(name);
 
         if (r == 0 && !q)
                 return crew__fail(EINVAL, "queue %s: nowhere to store the handle", name);
         if (r == 0)
-                r = crew__publish_find(name, &found);
+                r = crew__notice_find(name, &found);
         if (r < 0)
                 return r;
         if (r == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "queue/publish.h"
+#include "queue/notice.h"
 
 #include "base/cleanup.h"
 #include "base/fail.h"
@@ -20,7 +20,7 @@
 #define LABEL "crew:published:"
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
-int crew__publish_name(const char *name)
+int crew__notice_name(const char *name)
 {
         size_t length = name ? strlen(name) : 0;
 
@@ -51,7 +51,7 @@ static dev_t memory_device(void)
         return fd >= 0 && fstat(fd, &st) == 0 ? st.st_dev : 0;
 }
 
-int crew__publish_open(int fds, long number, int flags, struct stat *st)
+int crew__notice_open(int fds, long number, int flags, struct stat *st)
 {
         CREW__AUTO_CLOSE int handle = -1;
         dev_t device = memory_device();
@@ -95,7 +95,7 @@ static void look_at(scan *s, uint32_t pid, int fds, long number)
 {
         struct stat st;
         crew__notice notice;
-        CREW__AUTO_CLOSE int fd = crew__publish_open(fds, number, O_RDONLY, &st);
+        CREW__AUTO_CLOSE int fd = crew__notice_open(fds, number, O_RDONLY, &st);
 
         if (fd < 0 || (size_t)st.st_size != sizeof notice ||
                 (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS ||
@@ -143,7 +143,7 @@ static void scan_process(scan *s, int proc, const char *number)
         (void)closedir(dir);
 }
 
-int crew__publish_find(const char *name, crew__found *found)
+int crew__notice_find(const char *name, crew__found *found)
 {
         scan s = { .name = name, .found = found };
         DIR *proc = opendir("/proc");
@@ -212,7 +212,7 @@ static int publish(crew_queue *q, const char *name)
                         "queue %s: this process has no descriptor of it any more; publish it where "
                         "it was made",
                         name);
-        r = crew__publish_find(name, &found);
+        r = crew__notice_find(name, &found);
         if (r == 1)
                 return crew__fail(EEXIST, "queue %s: process %u has published a queue of that name",
                         name, found.pid);
@@ -221,7 +221,7 @@ static int publish(crew_queue *q, const char *name)
         fd = write_notice(q, name, st.st_ino);
         if (fd < 0)
                 return fd;
-        r = crew__publish_find(name, &found);
+        r = crew__notice_find(name, &found);
         if (r != 1)
                 return r < 0 ? r : crew__fail(EACCES, "queue %s: /proc does not show it", name);
         if (!atomic_compare_exchange_strong(&q->segment->notice, &none, fd))
@@ -232,7 +232,7 @@ static int publish(crew_queue *q, const char *name)
 
 int crew_queue_publish(crew_queue *q, const char *name)
 {
-        int r = crew__publish_name(name);
+        int r = crew__notice_name(name);
 
         if (r == 0)
                 r = crew__queue_enter(q);

@@ -8,7 +8,7 @@
 
 #include "kernel/generation.h"
 #include "kernel/namespace.h"
-#include "queue/publish.h"
+#include "queue/notice.h"
 #include "queue/queue.h"
 
 #include <crew/queue.h>

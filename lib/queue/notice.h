@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CREW_QUEUE_PUBLISH_H
-#define CREW_QUEUE_PUBLISH_H
+#ifndef CREW_QUEUE_NOTICE_H
+#define CREW_QUEUE_NOTICE_H
 
 /*
  * A queue with a name that unrelated processes of one user find it by, without a name in any file
@@ -38,17 +38,17 @@ typedef struct crew__found {
 } crew__found;
 
 /* 0; -EINVAL: not to be a name. */
-int crew__publish_name(const char *name);
+int crew__notice_name(const char *name);
 
 /*
  * The one notice of that name that counts here. 1 and *found; 0: none; -EEXIST: several; -EXDEV,
  * -EPERM: none, but one in another pid namespace, or of another user; -EACCES: /proc cannot be
  * read.
  */
-int crew__publish_find(const char *name, crew__found *found);
+int crew__notice_find(const char *name, crew__found *found);
 
 /* The regular file of the memfds' file system that lies behind a descriptor of another process; its
  * size and inode. What lies elsewhere is not opened. A descriptor, or a negative errno. */
-int crew__publish_open(int fds, long number, int flags, struct stat *st);
+int crew__notice_open(int fds, long number, int flags, struct stat *st);
 
 #endif
