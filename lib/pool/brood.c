@@ -42,7 +42,7 @@ static int watch(const brood *b, int fd, uint64_t what)
 /* Notes the ending of a row's worker if it has ended; the row is free then. */
 static bool reap(brood *b, unsigned row)
 {
-        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, row);
+        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, b->nest->rows, row);
         child *c = &b->child[row];
         crew__ending ending;
         int r;
@@ -56,6 +56,8 @@ static bool reap(brood *b, unsigned row)
                 epitaph->ending = ending;
                 atomic_store_explicit(&epitaph->pid, c->pid, memory_order_release);
         }
+        /* The pool has a copy: closing ours would leave it in the epoll, readable for ever. */
+        (void)epoll_ctl(b->epoll, EPOLL_CTL_DEL, c->pidfd, NULL);
         (void)close(c->pidfd);
         (void)close(c->control);
         *c = (child){ .pid = 0 };

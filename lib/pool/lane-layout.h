@@ -54,6 +54,8 @@ typedef struct crew__lane_words {
         /* The worker's to write. */
         CREW__LANE_LINE _Atomic uint64_t current; /* ids */
         _Atomic uint64_t begun;
+        _Atomic uint64_t since; /* CLOCK_MONOTONIC_COARSE at the last batch, for inspectors */
+        _Atomic uint64_t ended; /* items, ever; as far as it has told of them; for inspectors */
         CREW__LANE_LINE _Atomic uint64_t freed;
         CREW__LANE_LINE _Atomic uint64_t result_tail;
 

@@ -159,6 +159,7 @@ size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
 
         unit.id = unit.first = task.id;
         unit.place = crew__lane_tail(w->lane);
+        crew__publish_name(p, w, &unit);
         r = crew__lane_push(w->lane, &task);
         if (r == -EMSGSIZE) {
                 too_large(&unit);
@@ -391,6 +392,7 @@ int crew__worker_make(crew_pool *p, crew__worker *w)
                 p->replaced++;
         crew__notify(p, w->ever ? CREW_EVENT_REPLACED : CREW_EVENT_STARTED, w, NULL);
         w->ever = true;
+        crew__publish(p);
         crew__feed(p);
         crew__pool_unlock(p);
         return 0;

@@ -168,6 +168,7 @@ struct crew_pool {
         void *user;
         crew__plan plan;
         bool planned, sandboxed;
+        char words[96]; /* of the sandbox */
         crew__segment **grants;
         size_t n_grants;
         crew__granted *queues; /* those of the grants that are queues */
@@ -353,10 +354,18 @@ void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
 /* granted.c */
 
 /* A segment is granted: if it is a queue, the pool looks after it. 0, -ENOMEM. Takes the lock. */
-int crew__granted_add(crew_pool *p, const crew__segment *segment);
+int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
 void crew__granted_free(crew_pool *p);
+
+/* publish.c */
+
+/* What inspectors see: the counters, the last violation, and what the tasks of a worker are called
+ * from that unit on. Under the lock. */
+void crew__publish(crew_pool *p);
+void crew__publish_violation(crew_pool *p, const char *words);
+void crew__publish_name(crew_pool *p, const crew__worker *w, const crew__unit *unit);
 
 /* supervise.c */
 

@@ -39,6 +39,7 @@ struct crew__track {
         int result_event;
         uint32_t budget;
         uint32_t waits;
+        uint64_t ended;
 
         /* The batch that is worked on, from its record. */
         const crew__task_header *batch; /* NULL: none */
@@ -213,9 +214,13 @@ static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
 {
         crew__events *events = need ? &track->words->room_events : &track->words->task_events;
         uint32_t budget =
-                track->waits++ % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET : track->budget;
+                track->waits % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET : track->budget;
         uint32_t value;
         int r;
+
+        /* The first task comes when the whole pool has been made: nothing to spin for. */
+        if (track->waits++ == 0)
+                budget = 0;
 
         if (budget >= MIN_BUDGET) {
                 if (spin(track, need, crew__earlier(deadline, crew_clock() + budget))) {
@@ -264,6 +269,8 @@ static void publish(crew__track *track)
 static void close_batch(crew__track *track)
 {
         publish(track);
+        track->ended += track->at;
+        atomic_store_explicit(&track->words->ended, track->ended, memory_order_relaxed);
         track->batch = NULL;
         /* Release: a push that sees this overwrites arguments that were used. */
         atomic_store_explicit(&track->words->freed, track->next, memory_order_release);
@@ -304,8 +311,11 @@ static bool announce(crew__track *track)
                     atomic_load_explicit(&w->hold, memory_order_relaxed) != track->hold, 0))
                 return false;
         atomic_store_explicit(&w->begun, id, memory_order_relaxed);
-        if (track->at == 0)
+        if (track->at == 0) {
                 track->next = crew__lane_behind(track->next, track->batch->bytes, track->task_ring);
+                /* The line is written anyhow, and this clock is a look into memory. */
+                atomic_store_explicit(&w->since, crew__clock_coarse(), memory_order_relaxed);
+        }
         return true;
 }
 

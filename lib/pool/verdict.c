@@ -76,6 +76,7 @@ static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__e
         f = accuse(p, w, unit, ending, reason);
         if (reason == CREW_VIOLATED) {
                 p->violations++;
+                crew__publish_violation(p, f ? f->text : "unknown");
                 crew__notify(p, CREW_EVENT_VIOLATED, w, f);
         }
         if (runs_again(p, unit, reason)) {
@@ -188,6 +189,7 @@ void crew__worker_refusals(crew_pool *p, crew__worker *w)
         (void)snprintf(words.text, sizeof words.text,
                 "worker %u (pid %d): the sandbox answered %llu calls with EPERM so far", w->row,
                 (int)w->pid, (unsigned long long)refused);
+        crew__publish_violation(p, words.text);
         crew__notify(p, CREW_EVENT_VIOLATED, w, &words);
 }
 

@@ -5,8 +5,10 @@
 #include "base/cleanup.h"
 #include "kernel/generation.h"
 #include "kernel/lock.h"
+#include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
+#include "pool/stopwatch.h"
 #include "pool/task.h"
 #include "process/process.h"
 #include "process/registry.h"
@@ -191,9 +193,11 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
 }
 
 /* One task after another, until the lane is closed. */
-static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int control)
+static void __attribute__((noreturn)) work(
+        crew__track *track, unsigned row, int control, crew__perch *perch)
 {
         static crew_task t; /* large, and the stack is the tasks' */
+        crew__stopwatch watch = { .every = 1 };
         crew__lane_task task;
 
         for (;;) {
@@ -215,8 +219,13 @@ static void __attribute__((noreturn)) work(crew__track *track, unsigned row, int
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
+                t.status = perch->status;
+                crew__stopwatch_start(&watch);
                 r = crew__task_run(
                         &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
+                crew__stopwatch_stop(&watch, &perch->gauge);
+                if (perch->status[0])
+                        perch->status[0] = '\0';
                 crew__track_done(track, r, t.result, t.text);
         }
 }
@@ -231,6 +240,7 @@ static void initialize(const crew__nest *nest, unsigned row, crew__perch *perch)
                 return;
         t.worker = row;
         t.control = nest->number[0];
+        t.status = perch->status;
         r = crew__task_run(&t, o->initializer, nest->init_arg, o->init_size);
         if (r == 0)
                 return;
@@ -262,6 +272,7 @@ void crew__worker_main(const crew__newborn *newborn)
 
         tie(nest);
         (void)crew__generation_slow();
+        crew__pid_namespace_inherit();
         wait_at_gate(nest, perch);
         become(nest, newborn->row);
         if (on_exit(finish, NULL) != 0)
@@ -274,17 +285,18 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_INITIALIZER);
-        crew__sandbox_warm_up();
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
         initialize(nest, newborn->row, perch);
-        if (!nest->plan.none)
+        if (!nest->plan.none && nest->options->initializer)
                 check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
-        if (!nest->plan.none)
+        if (!nest->plan.none) {
                 crew__lock_blindfold();
+                crew__sandbox_forbid();
+        }
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_READY);
-        work(track, newborn->row, nest->number[0]);
+        work(track, newborn->row, nest->number[0], perch);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "kernel/syscall.h"
 #include "process/guardian.h"
+#include "status/page.h"
 
 /* How many children a start looks at: more than it adds, so that the dead do not pile up. */
 enum { SWEEP = 4 };
@@ -79,6 +80,8 @@ static void unlink_process(crew_process *p)
 static void bury(crew_process *p, crew_process **dead)
 {
         unlink_process(p);
+        crew__status_drop(p->row);
+        p->row = NULL;
         p->next = *dead;
         *dead = p;
 }

@@ -17,6 +17,7 @@ int crew__page_new(crew__segment **segment, const char *name)
         page = crew__page_of(s);
         page->version = CREW__PAGE_VERSION;
         page->size = sizeof *page;
+        page->since = crew__status_clock();
         page->magic = CREW__PAGE_MAGIC;
         *segment = s;
         return 0;
