@@ -134,8 +134,7 @@ static void describe(const crew__zygote *z, const crew__zygote_options *o)
         page->perch_refused = offsetof(crew__perch, report) + offsetof(crew__report, refused);
         page->lane_current = offsetof(crew__lane_words, current);
         page->lane_since = offsetof(crew__lane_words, since);
-        page->lane_taken = offsetof(crew__lane_words, taken);
-        page->lane_freed = offsetof(crew__lane_words, freed);
+        page->lane_ended = offsetof(crew__lane_words, ended);
         page->method = CREW_METHOD_FORK;
         page->landlock = o->plan ? (uint32_t)o->plan->ruleset.abi : 0;
         crew__status_text(page->name, sizeof page->name, o->name);
@@ -196,7 +195,7 @@ static int send_question(
         int r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
 
         if (r == 0)
-                r = crew__post_send(socket, question, sizeof *question, send);
+                r = crew__post_send(socket, question, sizeof *question, send, CREW__POST_FDS);
         return r == -ECONNRESET ? -EPIPE : r;
 }
 
@@ -264,10 +263,12 @@ void crew__zygote_withdraw(crew__zygote *z, unsigned row)
 static int receive_answer(int socket, crew__answer *answer, int *fd)
 {
         int fds[CREW__POST_FDS] = { -1, -1, -1 };
-        int r = crew__post_receive(socket, answer, sizeof *answer, fds);
+        int r = (int)crew__post_receive(socket, answer, sizeof *answer, fds, CREW__POST_FDS);
 
         *fd = fds[0];
-        return r == 0 || r == -ECONNRESET ? -EPIPE : r;
+        if (r == 0 || r == -ECONNRESET)
+                return -EPIPE;
+        return r > 0 ? 1 : r;
 }
 
 int crew__zygote_birth(crew__zygote *z, crew__birth *birth)
