@@ -53,6 +53,15 @@ static inline int64_t crew__patience_end(crew__patience *patience)
         return patience->deadline;
 }
 
+/* crew_clock() to within some milliseconds, for a fifth of its cost. */
+static inline uint64_t crew__clock_coarse(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static inline struct timespec crew__timespec(int64_t ns)
 {
         return (struct timespec){ .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };

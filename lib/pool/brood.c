@@ -42,7 +42,7 @@ static int watch(const brood *b, int fd, uint64_t what)
 /* Notes the ending of a row's worker if it has ended; the row is free then. */
 static bool reap(brood *b, unsigned row)
 {
-        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, row);
+        crew__epitaph *epitaph = crew__epitaph_of(b->nest->pages, b->nest->rows, row);
         child *c = &b->child[row];
         crew__ending ending;
         int r;
@@ -56,6 +56,8 @@ static bool reap(brood *b, unsigned row)
                 epitaph->ending = ending;
                 atomic_store_explicit(&epitaph->pid, c->pid, memory_order_release);
         }
+        /* The pool has a copy: closing ours would leave it in the epoll, readable for ever. */
+        (void)epoll_ctl(b->epoll, EPOLL_CTL_DEL, c->pidfd, NULL);
         (void)close(c->pidfd);
         (void)close(c->control);
         *c = (child){ .pid = 0 };
@@ -171,7 +173,7 @@ static void catch_up(const brood *b, child *c)
                         .ring = s->ring };
                 int fds[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
 
-                if (crew__post_send(c->control, &ask, sizeof ask, fds) < 0)
+                if (crew__post_send(c->control, &ask, sizeof ask, fds, CREW__POST_FDS) < 0)
                         return;
                 c->granted++;
         }
@@ -200,7 +202,8 @@ static void serve(brood *b)
         crew__answer answer = { .result = -EINVAL };
         crew__ask ask;
 
-        r = crew__post_receive(b->nest->socket, &ask, sizeof ask, fds);
+        r = (int)crew__post_receive(
+                b->nest->socket, &ask, sizeof ask, fds, CREW__POST_FDS);
         if (r == -EAGAIN || r == -EINTR)
                 return;
         /* The pool is gone. (A message that only lost its descriptors is answered.) */
@@ -216,7 +219,7 @@ static void serve(brood *b)
         if (r > 0)
                 with[0] = b->child[ask.row].pidfd;
         answer.result = r;
-        (void)crew__post_send(b->nest->socket, &answer, sizeof answer, with);
+        (void)crew__post_send(b->nest->socket, &answer, sizeof answer, with, CREW__POST_FDS);
         for (size_t i = 0; i < CREW__POST_FDS; i++)
                 (void)crew__close(fds[i]);
 }

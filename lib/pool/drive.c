@@ -262,6 +262,7 @@ bool crew__drive(crew_pool *p)
 
         crew__pool_lock(p);
         did = look_after(p, now);
+        crew__publish(p);
         crew__pool_unlock(p);
         did |= call_back(p);
         did |= make_workers(p, now);

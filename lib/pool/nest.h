@@ -5,16 +5,18 @@
 /*
  * What the pool, its zygote and the zygote's workers share.
  *
- * One segment: a table of endings, which the zygote writes and workers don't have, then a page for
- * each row, which its worker has alone and may fill with anything.
+ * One segment: what the pool tells about itself (status/pool-page.h), a table of endings, which the
+ * zygote writes; workers have neither. Then a page for each row, which its worker has alone and may
+ * fill with anything.
  *
  * Descriptors in a worker, whatever the host had open: 0-2 and keep_fds under their own numbers,
  * then in the lowest numbers that are left: the control socket, the two eventfds of the lane, and
  * the eventfds of grants. In the zygote everything else lies above these.
  */
 
-#include "pool/post.h"
+#include "process/post.h"
 #include "pool/zygote.h"
+#include "status/pool-page.h"
 
 #include <stdatomic.h>
 
@@ -25,6 +27,8 @@ typedef struct crew__perch {
         _Atomic int32_t code, step;
         char text[CREW__LANE_TEXT]; /* written before the stage */
         _Alignas(64) crew__report report;
+        _Alignas(64) crew__gauge gauge; /* for inspectors, as the next */
+        char status[CREW__STATUS_BYTES];
 } crew__perch;
 
 /* How a row's worker ended: `pid` is written last, so it says whose ending this is. */
@@ -71,16 +75,42 @@ typedef struct crew__nest {
         size_t n_grants, room;
 } crew__nest;
 
-static inline crew__epitaph *crew__epitaph_of(const crew__segment *pages, unsigned row)
+/* Where in the segment the seats are, the endings, and the rows' pages. */
+static inline size_t crew__seats_at(void)
 {
-        return (crew__epitaph *)pages->address + row;
+        return (sizeof(crew__pool_page) + 63) & ~(size_t)63;
+}
+
+static inline size_t crew__epitaphs_at(unsigned rows)
+{
+        return crew__seats_at() + rows * sizeof(crew__seat);
+}
+
+static inline size_t crew__perches_at(unsigned rows)
+{
+        return crew__page_round(crew__epitaphs_at(rows) + rows * sizeof(crew__epitaph));
+}
+
+static inline crew__pool_page *crew__pool_page_of(const crew__segment *pages)
+{
+        return pages->address;
+}
+
+static inline crew__seat *crew__seat_of(const crew__segment *pages, unsigned row)
+{
+        return (crew__seat *)(void *)((char *)pages->address + crew__seats_at()) + row;
+}
+
+static inline crew__epitaph *crew__epitaph_of(
+        const crew__segment *pages, unsigned rows, unsigned row)
+{
+        return (crew__epitaph *)(void *)((char *)pages->address + crew__epitaphs_at(rows)) + row;
 }
 
 static inline crew__perch *crew__perch_of(const crew__segment *pages, unsigned rows, unsigned row)
 {
-        size_t table = crew__page_round(rows * sizeof(crew__epitaph));
-
-        return (crew__perch *)((char *)pages->address + table + row * crew__page_size());
+        return (crew__perch *)((char *)pages->address + crew__perches_at(rows) +
+                               row * crew__page_size());
 }
 
 /* nest.c: what becomes of the fork; descriptors that came, moved up; a grant of later. The last two

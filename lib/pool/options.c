@@ -140,6 +140,8 @@ static int make_plan(crew_pool *p, const crew_pool_options *o)
                 how.n_events = CREW__WORKER_NUMBERS - 1;
         r = crew__plan_new(&p->plan, policy, &how);
         p->planned = r == 0;
+        (void)crew_sandbox_describe(policy, p->words, sizeof p->words);
+        p->words[strcspn(p->words, "(")] = '\0';
         p->sandboxed = r == 0 && !p->plan.none;
         (void)crew_sandbox_free(own);
         return r;
@@ -159,6 +161,7 @@ static int make_zygote(crew_pool *p, const crew_pool_options *o)
                 .n_keep_fds = o->n_keep_fds,
                 .max_workers = p->n_workers,
                 .name = p->name,
+                .words = p->words,
         };
         int r = crew__zygote_start(&p->zygote, &zo);
 

@@ -12,7 +12,8 @@ struct crew_task {
         crew__track *track;
         unsigned worker, attempt;
         uint64_t id;
-        int control; /* the worker's socket for grants */
+        int control;  /* the worker's socket for grants */
+        char *status; /* CREW__STATUS_BYTES that inspectors see, or NULL */
 
         size_t result; /* bytes of it that are set */
         int code;      /* of crew_task_fail */

@@ -9,6 +9,7 @@
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
+#include "pool/lane-layout.h"
 #include "pool/nest.h"
 #include "process/clone.h"
 #include "process/process.h"
@@ -92,10 +93,37 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
         return 0;
 }
 
+/* For inspectors; see status/pool-page.h. */
+static void describe(const crew__zygote *z, const crew__zygote_options *o)
+{
+        crew__pool_page *page = crew__pool_page_of(z->pages);
+
+        page->version = CREW__POOL_VERSION;
+        page->size = sizeof *page;
+        page->pid = (uint32_t)crew__sys_getpid();
+        page->since = crew__status_clock();
+        page->seats_at = (uint32_t)crew__seats_at();
+        page->seat_size = sizeof(crew__seat);
+        page->n_seats = z->rows;
+        page->perches_at = (uint32_t)crew__perches_at(z->rows);
+        page->perch_step = (uint32_t)crew__page_size();
+        page->perch_stage = offsetof(crew__perch, stage);
+        page->perch_text = offsetof(crew__perch, status);
+        page->perch_gauge = offsetof(crew__perch, gauge);
+        page->perch_refused = offsetof(crew__perch, report) + offsetof(crew__report, refused);
+        page->lane_current = offsetof(crew__lane_words, current);
+        page->lane_since = offsetof(crew__lane_words, since);
+        page->lane_ended = offsetof(crew__lane_words, ended);
+        page->method = CREW_METHOD_FORK;
+        page->landlock = o->plan ? (uint32_t)o->plan->ruleset.abi : 0;
+        crew__status_text(page->name, sizeof page->name, o->name);
+        crew__status_text(page->sandbox, sizeof page->sandbox, o->words);
+        page->magic = CREW__POOL_MAGIC;
+}
+
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
 {
         crew__nest nest = { .options = o, .rows = o->max_workers, .application_pid = getpid() };
-        size_t table = crew__page_round(o->max_workers * sizeof(crew__epitaph));
         crew__zygote *made;
         int r;
 
@@ -106,11 +134,16 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         made->rows = o->max_workers;
         made->pidfd = made->socket = -1;
         (void)pthread_mutex_init(&made->lock, NULL);
-        r = crew__segment_new(
-                &made->pages, "zygote", o->name, table + o->max_workers * crew__page_size(), 0, 0);
+        r = crew__segment_new(&made->pages, "pool", o->name,
+                crew__perches_at(made->rows) + made->rows * crew__page_size(), 0, 0);
         nest.pages = made->pages;
-        if (r == 0)
+        if (r == 0) {
+                crew__status_publish(crew_current_process()->name);
+                describe(made, o);
                 r = fork_zygote(made, &nest);
+        }
+        if (r == 0)
+                atomic_store(&crew__pool_page_of(made->pages)->zygote, (uint32_t)made->pid);
         if (r < 0) {
                 (void)crew__zygote_free(made);
                 return r;
@@ -136,10 +169,11 @@ static int await_answer(crew__zygote *z, crew__answer *answer, int fds[CREW__POS
         int r;
 
         for (;;) {
-                r = crew__post_receive(z->socket, answer, sizeof *answer, fds);
-                if (r == 1 && answer->number == z->asked)
+                r = (int)crew__post_receive(
+                        z->socket, answer, sizeof *answer, fds, CREW__POST_FDS);
+                if (r > 0 && answer->number == z->asked)
                         return 0;
-                if (r == 1 || r == -EMFILE) {
+                if (r > 0 || r == -EMFILE) {
                         (void)crew__close(fds[0]);
                         if (r == -EMFILE && answer->number == z->asked)
                                 return r;
@@ -166,7 +200,7 @@ static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int
         /* Somebody else may hold a copy of the zygote's end of the socket: ask its pidfd. */
         r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
         if (r == 0)
-                r = crew__post_send(z->socket, question, sizeof *question, send);
+                r = crew__post_send(z->socket, question, sizeof *question, send, CREW__POST_FDS);
         if (r == 0)
                 r = await_answer(z, &answer, fds);
         (void)pthread_mutex_unlock(&z->lock);
@@ -187,6 +221,26 @@ static crew__perch *perch_of(const crew__zygote *z, unsigned row)
         return crew__perch_of(z->pages, z->rows, row);
 }
 
+static void unseat(const crew__zygote *z, unsigned row)
+{
+        crew__seat *s = crew__seat_of(z->pages, row);
+
+        atomic_store_explicit(&s->pid, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->named, 0, memory_order_relaxed);
+        s->name[0] = '\0';
+        s->after = crew__status_clock();
+}
+
+static void seat(const crew__zygote *z, unsigned row, crew__lane *lane, pid_t pid)
+{
+        crew__seat *s = crew__seat_of(z->pages, row);
+
+        s->lane = (uint32_t)crew__lane_segment(lane)->fd + 1;
+        s->makes++;
+        atomic_store_explicit(&s->before, crew__status_clock(), memory_order_relaxed);
+        atomic_store_explicit(&s->pid, (uint32_t)pid, memory_order_release);
+}
+
 int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid)
 {
         crew__ask question = { .errand = CREW__ERRAND_SPAWN, .row = row };
@@ -197,15 +251,27 @@ int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pid
          * must not find the next one's open. Not the page itself: what a worker maps stays. */
         memset(perch, 0, sizeof *perch);
         z->worker[row] = 0;
+        unseat(z, row);
         r = ask(z, &question, crew__lane_segment(lane), &fd);
         if (r < 0)
                 return r;
         if (fd < 0)
                 return crew__fail(EMFILE, "pool: no descriptor is left for a worker's pidfd");
         z->worker[row] = r;
+        seat(z, row, lane, r);
         *pid = r;
         *pidfd = crew__above_stdio(fd);
         return 0;
+}
+
+crew__pool_page *crew__zygote_page(const crew__zygote *z)
+{
+        return crew__pool_page_of(z->pages);
+}
+
+crew__seat *crew__zygote_seat(const crew__zygote *z, unsigned row)
+{
+        return crew__seat_of(z->pages, row);
 }
 
 int crew__zygote_release(crew__zygote *z, unsigned row)
@@ -219,7 +285,7 @@ int crew__zygote_release(crew__zygote *z, unsigned row)
 
 int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending)
 {
-        const crew__epitaph *epitaph = crew__epitaph_of(z->pages, row);
+        const crew__epitaph *epitaph = crew__epitaph_of(z->pages, z->rows, row);
 
         if (!z->worker[row] ||
                 atomic_load_explicit(&epitaph->pid, memory_order_acquire) != z->worker[row])

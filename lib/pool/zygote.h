@@ -39,6 +39,7 @@ typedef struct crew__zygote_options {
         size_t n_keep_fds;
         unsigned max_workers; /* rows of the page of endings */
         const char *name;
+        const char *words; /* of the sandbox, for inspectors */
 } crew__zygote_options;
 
 /*
@@ -96,6 +97,10 @@ int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
 /* What it said of itself, and was refused; crew__report_read takes the report. */
 void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
 crew__report *crew__zygote_report(crew__zygote *z, unsigned row);
+
+/* What inspectors see; the zygote's calls write the rest of it. */
+struct crew__pool_page *crew__zygote_page(const crew__zygote *z);
+struct crew__seat *crew__zygote_seat(const crew__zygote *z, unsigned row);
 
 /*
  * Gives a segment to all future workers and, over their control sockets, to the living ones, which

@@ -3,7 +3,9 @@
 
 #include "base/clock.h"
 #include "kernel/syscall.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
+#include "status/page.h"
 
 /* How many children a start looks at: more than it adds, so that the dead do not pile up. */
 enum { SWEEP = 4 };
@@ -26,6 +28,7 @@ static void reset(void)
         first = last = NULL;
         atomic_store(&listed, 0);
         crew__guardian_reset();
+        crew__forkserver_reset();
         crew__current_reset();
         crew__hook_reset();
 }
@@ -79,6 +82,8 @@ static void unlink_process(crew_process *p)
 static void bury(crew_process *p, crew_process **dead)
 {
         unlink_process(p);
+        crew__status_drop(p->row);
+        p->row = NULL;
         p->next = *dead;
         *dead = p;
 }

@@ -6,6 +6,7 @@
 
 #include "process/process.h"
 #include "queue/queue.h"
+#include "status/page.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,14 +16,15 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-static void own_pidfd(void)
+static void warm_up(void)
 {
         (void)crew__self_pidfd();
+        crew__status_publish("test");
 }
 
 __attribute__((constructor)) static void prepare(void)
 {
-        test_warm_up(own_pidfd);
+        test_warm_up(warm_up);
 }
 
 /* The shared mappings of the worker: the last column of each, line by line. */
@@ -98,7 +100,7 @@ TEST(inventory, "a worker has what it was granted and nothing else", "[unit][zyg
         colony_run(&c, 2, list_maps, "", 1, &out);
         INFO("%s", out.data);
         CHECK_INT(count(out.data, "\n"), ==, 1 + count(out.data, "crew:lane") + 2);
-        CHECK_INT(count(out.data, "crew:zygote"), ==, 1);
+        CHECK_INT(count(out.data, "crew:pool"), ==, 1);
         CHECK_INT(count(out.data, "crew:queue:public"), ==, 2);
         CHECK_INT(count(out.data, "crew:queue:private"), ==, 0);
         CHECK(count(out.data, "crew:lane") >= 1 && count(out.data, "crew:lane") <= 4);

@@ -3,6 +3,7 @@
 
 #include "kernel/syscall.h"
 #include "process/process.h"
+#include "status/page.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,15 +11,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The pidfd of the process itself is made once. */
-static void own_pidfd(void)
+/* The pidfd and the status page of the process itself are made once. */
+static void warm_up(void)
 {
         (void)crew__self_pidfd();
+        crew__status_publish("test");
 }
 
 __attribute__((constructor)) static void prepare(void)
 {
-        test_warm_up(own_pidfd);
+        test_warm_up(warm_up);
 }
 
 static int twice(crew_task *t, const void *arg, size_t size)
@@ -108,6 +110,46 @@ TEST(endings, "how a worker ended is noted, whatever ended it", "[unit][zygote]"
                 CHECK_INT(out.ending.signal, ==, how[i] > 0 ? how[i] : 0);
                 CHECK_INT(out.ending.code, ==, how[i] < 0 ? -how[i] - 1 : 0);
         }
+        colony_end(&c);
+}
+
+/* How many descriptors the epolls of a process watch. */
+static int watched(pid_t pid)
+{
+        char path[64], line[128];
+        int n = 0;
+
+        for (int fd = 0; fd < 128; fd++) {
+                FILE *info;
+
+                (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
+                info = fopen(path, "re");
+                while (info && fgets(line, sizeof line, info))
+                        n += strncmp(line, "tfd:", 4) == 0;
+                if (info)
+                        (void)fclose(info);
+        }
+        return n;
+}
+
+TEST(unwatched, "a zygote does not look at a worker that ended, whoever keeps its pidfd",
+        "[unit][zygote]")
+{
+        struct colony c = { .workers = 1 };
+        struct outcome out;
+        int before, kept;
+
+        colony_start(&c);
+        colony_hire(&c, 0);
+        before = watched(crew__zygote_pid(c.zygote));
+        crew__lane_close(c.lane[0]);
+        colony_await(&c, 0, &out);
+        CHECK(out.died && out.ending.known);
+        kept = dup(c.pidfd[0]);
+        /* What it is asked comes after what it did with the ending. */
+        colony_spawn(&c, 0);
+        CHECK_INT(watched(crew__zygote_pid(c.zygote)), ==, before);
+        (void)close(kept);
         colony_end(&c);
 }
 

@@ -21,6 +21,7 @@
  */
 
 #include <crew/error.h>
+#include <crew/pipe.h>
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
@@ -66,19 +67,6 @@ enum { CREW_POOL_NO_THREAD = 1 };
 
 /* on_death: what happens to the task of a worker that ended without being told to. */
 enum { CREW_DEATH_FAIL_TASK = 0, CREW_DEATH_RETRY = 1, CREW_DEATH_FAIL_POOL = 2 };
-
-/* on_violation. */
-enum { CREW_VIOLATION_KILL = 0, CREW_VIOLATION_DENY = 1 };
-
-/* Limits of one worker; 0 = the host's. */
-typedef struct crew_limits {
-        size_t size;
-        uint64_t memory_max; /* bytes of address space */
-        uint64_t cpu_time;   /* ns, rounded up to seconds */
-        uint64_t open_files;
-        uint64_t file_bytes;
-        uint64_t processes;
-} crew_limits;
 
 typedef struct crew_failure {
         size_t size;
@@ -285,6 +273,14 @@ CREW_PUBLIC int crew_task_fail(crew_task *t, int code, const char *format, ...)
 
 /* A granted queue, lent until the worker ends. -ENOENT: not granted. */
 CREW_PUBLIC int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q);
+
+/* A granted end of a pipe, likewise. The program uses the other end. Under a sandbox, descriptors
+ * are sent and received with the word "unix" only. */
+CREW_PUBLIC int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c);
+
+/* What the task is at, for those who look from outside (crew ps): up to 63 bytes of it are kept,
+ * until the task ends or says something else; NULL or "" takes it back. No system call. */
+CREW_PUBLIC void crew_task_status(crew_task *t, const char *text);
 
 CREW_PUBLIC bool crew_task_cancelled(crew_task *t);
 CREW_PUBLIC unsigned crew_task_worker(crew_task *t);

@@ -21,7 +21,7 @@
  * from the parent do not run.
  */
 
-#include <crew/error.h>
+#include <crew/sandbox.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +35,8 @@ typedef int crew_target_fn(void *arg);
 enum {
         CREW_METHOD_DEFAULT = 0, /* fork */
         CREW_METHOD_FORK = 1,
+        CREW_METHOD_FORKSERVER = 2,
+        CREW_METHOD_SPAWN = 3,
 };
 
 enum {
@@ -47,7 +49,44 @@ enum {
         CREW_PROCESS_DETACHED = 2,
         /* Leads a process group of its own. */
         CREW_PROCESS_GROUP = 4,
+        /* Leads a session of its own, and so a group: it has no terminal. */
+        CREW_PROCESS_SESSION = 8,
+        /* For programs: the start waits until it runs, or answers why it does not. */
+        CREW_PROCESS_WAIT_EXEC = 16,
+        /* For programs in a sandbox: a refused call waits until the host has taken note of it, see
+         * crew_process_report(). The start waits until the sandbox is in force, some hundred
+         * microseconds. Forked targets leave a note by themselves. */
+        CREW_PROCESS_REPORT = 32,
 };
+
+/* on_violation: what happens to a call that the sandbox refuses. */
+enum {
+        CREW_VIOLATION_KILL = 0, /* it ends the process that made it */
+        CREW_VIOLATION_DENY = 1, /* it fails with EPERM */
+};
+
+/* Limits of one process (a worker, a program), which its children inherit; 0 = the host's. */
+typedef struct crew_limits {
+        size_t size;
+        uint64_t memory_max; /* bytes of address space */
+        uint64_t cpu_time;   /* ns, rounded up to seconds */
+        uint64_t open_files;
+        uint64_t file_bytes;
+        uint64_t processes; /* of its user, all together */
+} crew_limits;
+
+/* What one of the three standard descriptors of a child becomes. */
+enum {
+        CREW_STDIO_INHERIT = 0, /* the host's own */
+        CREW_STDIO_NULL = 1,    /* /dev/null */
+        CREW_STDIO_PIPE = 2,    /* a pipe; the other end is crew_process_stdio() */
+        CREW_STDIO_FD = 3,      /* a copy of the descriptor `fd`, which stays the caller's */
+};
+
+typedef struct crew_stdio {
+        int kind; /* CREW_STDIO_... */
+        int fd;   /* for CREW_STDIO_FD; else 0 */
+} crew_stdio;
 
 typedef struct crew_process_options {
         size_t size;      /* of this struct; CREW_OPT sets it */
@@ -55,7 +94,38 @@ typedef struct crew_process_options {
         uint64_t flags;   /* CREW_PROCESS_...; DAEMON with DETACHED is -EINVAL */
         int method;       /* CREW_METHOD_... */
         size_t arg_size;  /* bytes copied from arg by _new; 0 = the pointer itself */
+        /* What stays open in a program beside 0-2, under its number; -EINVAL for a target. Close-
+         * on-exec is taken off in the child only. Copied; they must be open at the start. */
+        const int *keep_fds;
+        size_t n_keep_fds;
+        const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start,
+                                   which is all there is for a target */
+        const char *cwd; /* where it works; copied. NULL = where the host works at the start */
+        crew_stdio in, out, err; /* its stdin, stdout, stderr */
+        /* Queues that a child which is no fork can open by their refs. Held until the handle is
+         * freed. (A fork has all of its parent's.) */
+        const crew_ref *grants;
+        size_t n_grants;
+        const crew_limits *limits; /* copied; with limits or a sandbox it leaves no core dump */
+        /* What it may do, in words (see sandbox.h), or a policy; not both. A program needs the word
+         * exec. A policy is prepared once for all that are made with it, words for each anew. */
+        const char *sandbox;
+        const crew_sandbox *policy;
+        int on_violation;     /* CREW_VIOLATION_... */
+        int nice;             /* added to the host's; below 0 takes a privilege */
+        const unsigned *cpus; /* the processors it may use; copied. NULL = the host's */
+        size_t n_cpus;
 } crew_process_options;
+
+/* A call that a sandbox refused. */
+typedef struct crew_violation {
+        size_t size;    /* of this struct, set by the caller */
+        int syscall;    /* its number, -1: unknown */
+        char name[32];  /* "openat"; "" if unknown */
+        char words[64]; /* that would have allowed it, "wpath and cpath"; "" if none would */
+        char text[240]; /* all of that as a sentence */
+        uint64_t count; /* how many calls were refused; this is the first of them */
+} crew_violation;
 
 /* How a process ended. */
 typedef struct crew_exit {
@@ -67,6 +137,8 @@ typedef struct crew_exit {
         int64_t user_time;   /* ns */
         int64_t system_time; /* ns */
         uint64_t max_rss;    /* bytes */
+        int exec_errno;      /* why program or target never ran, positive; 0: it did */
+        bool violated;       /* a sandbox refused a call: crew_process_violation() */
 } crew_exit;
 
 /*
@@ -77,11 +149,31 @@ CREW_PUBLIC int crew_process_new(
         crew_process **p, crew_target_fn *target, void *arg, const crew_process_options *o);
 
 /*
+ * A process that will run the program argv[0] with the arguments argv (NULL ends them), which are
+ * copied; @o may be NULL. Nothing is started yet. A name without a slash is looked up in PATH (of
+ * `env` if that is given), relative ones in `cwd`; a script without "#!" runs in /bin/sh.
+ *
+ * The program gets the descriptors 0-2 and keep_fds, nothing else. No signal is blocked in it; all
+ * have their default actions, except that ignored ones (but SIGPIPE, SIGXFSZ and SIGCHLD) stay
+ * ignored. The exec makes it visible to the host's waitpid(-1) and SIGCHLD, whatever crew does: a
+ * host that collects it there takes its status (see above). Its start costs the same in a large
+ * host as in a small one, and never waits: a program that cannot be run ends with 127 (it is not
+ * there) or 126, and crew_process_exit() tells why. CREW_PROCESS_WAIT_EXEC asks the start to wait.
+ *
+ * Returns 0; -EINVAL (no program, a start method or arg_size, unknown flags, bad stdio); -ENOMEM.
+ */
+CREW_PUBLIC int crew_process_new_exec(
+        crew_process **p, const char *const argv[], const crew_process_options *o);
+
+/*
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
- * that nothing is written twice.
+ * that nothing is written twice; programs are started without.
  * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
- * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer. After a
- * failure other than EALREADY it can be tried again; nothing is left of it.
+ * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
+ * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
+ * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
+ * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other
+ * than EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 
@@ -116,6 +208,27 @@ CREW_PUBLIC int crew_process_exitcode(crew_process *p, int *code);
 CREW_PUBLIC int crew_process_exit(crew_process *p, crew_exit *e);
 
 /*
+ * The first call of the process that its sandbox refused, so far. What is known of it: of a forked
+ * target, what its own handler wrote down; of a program with CREW_PROCESS_REPORT, what the kernel
+ * says; of one without, only that SIGSYS ended it.
+ * Returns 0; -ENODATA: none; -EINVAL (size); -ESRCH; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_violation(crew_process *p, crew_violation *v);
+
+/*
+ * CREW_PROCESS_REPORT: a refused call of the program, or of what it started, sleeps in the kernel
+ * until the host has looked at it and on_violation is done. crew_process_join() and crew_join_all()
+ * look while they wait. Who waits otherwise watches the descriptor (for EPOLLIN, in a waiter or
+ * elsewhere) and calls _report when it is readable; it is borrowed, and gets EPOLLHUP when the last
+ * process in that sandbox is gone. Once the handle is freed, refused calls fail with ENOSYS.
+ *
+ * _report_fd returns the descriptor; -ENOENT: reports were not asked for, or are not to be had here
+ * (the sandbox holds without). _report returns how many calls it dealt with. Both: -ESRCH, -ECHILD.
+ */
+CREW_PUBLIC int crew_process_report_fd(crew_process *p);
+CREW_PUBLIC int crew_process_report(crew_process *p);
+
+/*
  * Sends a signal, through the pidfd: never to another process that got its number.
  * Returns 0, also when it has ended already; -ESRCH before the start; -EINVAL bad signal; -ECHILD;
  * -EPERM (it changed its user).
@@ -126,6 +239,15 @@ CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
 
 /* Its pidfd, readable once it has ended; borrowed from the handle. -ESRCH before the start. */
 CREW_PUBLIC int crew_process_fd(const crew_process *p);
+
+/*
+ * The host's end of a CREW_STDIO_PIPE of a child that was started: `which` is 0, 1 or 2; of 0 it is
+ * the end to write to. Blocking, close-on-exec, borrowed: _close_stdio closes it (the child then
+ * reads the end of its input), as does _free. Children that the host forks meanwhile have copies.
+ * Returns the descriptor; -ENOENT: no such pipe, or its end was closed; -EINVAL; -ESRCH; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_stdio(crew_process *p, int which);
+CREW_PUBLIC int crew_process_close_stdio(crew_process *p, int which);
 
 /* Its pid, also after it has ended; -ESRCH before the start. */
 CREW_PUBLIC pid_t crew_process_pid(const crew_process *p);
@@ -163,6 +285,14 @@ CREW_PUBLIC int crew_active_children(crew_process *out[], size_t max);
  * its cgroup (rounded up), at least 1. CREW_CPUS in the environment overrides both.
  */
 CREW_PUBLIC int crew_cpu_count(void);
+
+/*
+ * The first call of main(), before anything else, in a program that uses CREW_METHOD_FORKSERVER or
+ * CREW_METHOD_SPAWN. It returns at once, except in a new process that such a start made: there it
+ * becomes that process and never returns, so that nothing of main() happens twice. In C++ global
+ * objects have been constructed. Do not call it from anywhere but main().
+ */
+CREW_PUBLIC void crew_spawn_main(void);
 
 /*
  * The hook that runs at exit(): daemons get SIGTERM and 100 ms later SIGKILL, all others but
