@@ -24,9 +24,6 @@
 /* Rounds that found something in a row, without a look at the descriptors. */
 enum { STREAK = 64, AT_ONCE = 32 };
 
-/* How long a failed start of a worker is not repeated. */
-#define SPAWN_PAUSE CREW_MS(20)
-
 _Thread_local crew_pool *crew__driving;
 
 static bool lane_try(crew__op *op, int64_t *result)
@@ -123,62 +120,6 @@ static bool call_back(crew_pool *p)
         (void)atomic_fetch_add(&p->rounds, 1);
         (void)crew__sys_futex_wake(&p->rounds, INT_MAX);
         return true;
-}
-
-void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now)
-{
-        (void)snprintf(p->last_words, sizeof p->last_words, "worker %u cannot be made: %s", row,
-                crew_error_detail());
-        p->spawn_at = now + SPAWN_PAUSE;
-        p->next_look = crew__earlier(p->next_look, p->spawn_at);
-        crew__count_death(p, now);
-}
-
-/* The zygote is dead, or that row failed. */
-static void failed(crew_pool *p, unsigned row, int r, int64_t now)
-{
-        crew__pool_lock(p);
-        if (r == -EPIPE)
-                p->zygote_dead = true;
-        crew__spawn_failed(p, row, now);
-        crew__pool_unlock(p);
-}
-
-/* Takes in those that were asked for. True if there is more to do at once. */
-static bool take_births(crew_pool *p, int64_t now)
-{
-        unsigned row = 0;
-        bool did = false;
-        int r = 1;
-
-        while (p->asked && !p->zygote_dead && r != 0 && r != -EPIPE) {
-                r = crew__worker_birth(p, &row);
-                if (r < 0)
-                        failed(p, row, r, now);
-                did |= r != 0;
-        }
-        return did;
-}
-
-/* Asks for what is missing. True if there is more to do at once. */
-static bool make_workers(crew_pool *p, int64_t now)
-{
-        if (p->terminated || p->zygote_dead || p->spawn_at > now)
-                return false;
-        for (unsigned i = 0; i < p->n_workers && p->asked < CREW__ASK_AT_ONCE; i++) {
-                int r;
-
-                if (p->workers[i].state != CREW__EMPTY)
-                        continue;
-                r = crew__worker_ask(p, &p->workers[i]);
-                if (r == -EAGAIN && p->asked)
-                        return false;
-                if (r < 0) {
-                        failed(p, i, r, now);
-                        return true;
-                }
-        }
-        return false;
 }
 
 static void zygote_died(crew_pool *p, int64_t now)
@@ -302,8 +243,8 @@ bool crew__drive(crew_pool *p)
         crew__publish(p);
         crew__pool_unlock(p);
         did |= call_back(p);
-        did |= take_births(p, now);
-        did |= make_workers(p, now);
+        did |= crew__take_births(p, now);
+        did |= crew__make_workers(p, now);
         end_if_over(p);
         return did;
 }

@@ -329,18 +329,9 @@ void *crew__pool_thread(void *pool);
 int crew__watch(crew_pool *p, crew__worker *w);
 void crew__unwatch(crew_pool *p, crew__worker *w);
 int crew__watch_zygote(crew_pool *p);
-/* A worker cannot be made: the crew_error_detail() of now says why. Under the lock. */
-void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
 
 /* member.c */
 
-/* Asks for a worker in an empty row. By the driver, without the lock, as the next. 0; -EAGAIN: not
- * before answers were taken. */
-int crew__worker_ask(crew_pool *p, crew__worker *w);
-/* Takes an answer. 1: there is a worker more; 0: there was none; *row is set where a row failed. */
-int crew__worker_birth(crew_pool *p, unsigned *row);
-/* Nobody waits for the answer any more: the row is empty. Under the lock. */
-void crew__worker_unask(crew_pool *p, crew__worker *w);
 /* Its oldest unit gets its turn now. */
 void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now);
 /* When to look at the item that it is at, which has a deadline. */
@@ -362,6 +353,22 @@ bool crew__worker_began(const crew__worker *w);
 bool crew__worker_stuck(const crew__worker *w, int64_t now);
 /* Takes back what it has not begun, for others to run, unless it moves on. */
 void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
+
+/* birth.c */
+
+/* Asks for a worker in an empty row. By the driver, without the lock, as the next. 0; -EAGAIN: not
+ * before answers were taken. */
+int crew__worker_ask(crew_pool *p, crew__worker *w);
+/* Takes an answer. 1: there is a worker more; 0: there was none; *row is set where a row failed. */
+int crew__worker_birth(crew_pool *p, unsigned *row);
+/* Nobody waits for the answer any more: the row is empty. Under the lock. */
+void crew__worker_unask(crew_pool *p, crew__worker *w);
+/* A worker cannot be made: the crew_error_detail() of now says why. Under the lock. */
+void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
+/* Those that were asked for and have come; and asking for what is missing. True if there is more to
+ * do at once. The driver's, without the lock. */
+bool crew__take_births(crew_pool *p, int64_t now);
+bool crew__make_workers(crew_pool *p, int64_t now);
 
 /* granted.c */
 
