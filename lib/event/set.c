@@ -138,8 +138,9 @@ void crew__set_remove(crew_waiter *w, crew__source *s)
 int crew__set_arm_events(crew_waiter *w, crew__source *s)
 {
         /* Edges: the eventfd is shared by all processes and nobody reads it. */
-        int r = crew__set_add(w, s, EPOLLIN | EPOLLET);
+        int r = s->fd < 0 ? -EAGAIN : crew__set_add(w, s, EPOLLIN | EPOLLET);
 
+        /* What has no eventfd stays unarmed and is looked at every 20 ms. */
         if (r < 0)
                 return r;
         crew__events_arm(s->events);
