@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 64, HELP_COLUMN = 28 };
+enum { MOST_OPTIONS = 128, HELP_COLUMN = 28 };
 
-static const char *complainer = "crew";
+static const char *complainer = "crew", *complaint_about;
 
 /* Also in every command's table, whether it says so or not. */
 static const struct cli_option help_option = {
@@ -26,6 +26,8 @@ void cli_name(const char *name)
 static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list args)
 {
         fprintf(stderr, "%s: ", complainer);
+        if (complaint_about)
+                fprintf(stderr, "%s: ", complaint_about);
         vfprintf(stderr, format, args);
         fputc('\n', stderr);
 }
@@ -66,10 +68,15 @@ static void help_line(const struct cli_option *option, FILE *out)
 
 void cli_help(const struct cli_command *command, FILE *out)
 {
-        fprintf(out, "Usage: %s [OPTION]...%s%s\n\n%s\n\nOptions:\n", command->name,
-                *command->operands ? " " : "", command->operands, command->summary);
-        for (size_t i = 0; i < command->n_options; i++)
-                help_line(&command->options[i], out);
+        fprintf(out, "Usage: %s [OPTION]...%s%s\n\n%s\n\n%s", command->name,
+                *command->operands ? " " : "", command->operands, command->summary,
+                command->n_options && command->options[0].section ? "" : "Options:\n");
+        for (size_t i = 0; i < command->n_options; i++) {
+                if (command->options[i].section)
+                        fprintf(out, "%s%s:\n", i ? "\n" : "", command->options[i].section);
+                if (command->options[i].help)
+                        help_line(&command->options[i], out);
+        }
         help_line(&help_option, out);
         if (command->details)
                 fprintf(out, "\n%s\n", command->details);
@@ -207,11 +214,12 @@ static int check_operands(const struct cli_command *command, int n, char **opera
         return CLI_RUN;
 }
 
-int cli_parse(const struct cli_command *command, int argc, char **argv, int *n_operands)
+static int parse(const struct cli_command *command, int argc, char **argv, int *n_operands)
 {
         int n = 0, r, used;
 
         complainer = command->name;
+        complaint_about = command->where;
         for (int i = 1; i < argc; i += 1 + used) {
                 const char *word = argv[i];
 
@@ -237,4 +245,12 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, int *n_o
         if (n_operands)
                 *n_operands = n;
         return check_operands(command, n, argv + 1);
+}
+
+int cli_parse(const struct cli_command *command, int argc, char **argv, int *n_operands)
+{
+        int r = parse(command, argc, argv, n_operands);
+
+        complaint_about = NULL;
+        return r;
 }

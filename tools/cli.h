@@ -29,14 +29,17 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_RUN = -1 };
 typedef int cli_call_fn(const char *value, void *target);
 
 struct cli_option {
-        char letter;          /* 0 = has none */
-        const char *name;     /* without the dashes */
-        const char *argument; /* what --help calls it; NULL = takes none */
-        const char *help;
+        char letter;      /* 0 = has none */
+        const char *name; /* without the dashes */
+        /* What --help calls it; NULL = takes none. FILE and DIR are completed as such, and words
+         * with '|' between them as themselves. */
+        const char *argument;
+        const char *help; /* NULL: another name of the option before it */
         enum cli_kind kind;
         void *target;
         cli_call_fn *call;
         int64_t least, most;
+        const char *section; /* begins here in --help, or NULL */
 };
 
 struct cli_command {
@@ -48,6 +51,7 @@ struct cli_command {
         size_t n_options;
         int least_operands, most_operands; /* most < 0 = any number */
         bool operands_end_options;         /* what follows the first operand is not ours */
+        const char *where; /* what complaints name if this is no command line: a file, a variable */
 };
 
 /*
@@ -59,6 +63,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, int *n_o
 
 /* Prints --help. */
 void cli_help(const struct cli_command *command, FILE *out);
+
 
 /* "crew features: …" and a newline on stderr. The name is that of the command parsed last. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 
+#include "utf8.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,36 +46,13 @@ bool cli_colour(FILE *out)
         return isatty(fileno(out)) && terminal && strcmp(terminal, "dumb") != 0;
 }
 
-/* The length of the UTF-8 character at `text`, 0 if there is none. No surrogates, shortest form. */
-static int utf8_length(const unsigned char *text)
-{
-        unsigned lead = text[0], value;
-        int n = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-
-        if (lead > 0xf4)
-                return 0;
-        if (n < 2)
-                return n;
-        value = lead & (0xffU >> (n + 1));
-        for (int i = 1; i < n; i++) {
-                if ((text[i] & 0xc0) != 0x80)
-                        return 0;
-                value = value << 6 | (text[i] & 0x3f);
-        }
-        if (n == 3 && (value < 0x800 || (value >= 0xd800 && value <= 0xdfff)))
-                return 0;
-        if (n == 4 && (value < 0x10000 || value > 0x10ffff))
-                return 0;
-        return n;
-}
-
 size_t cli_width(const char *text)
 {
-        const unsigned char *at = (const unsigned char *)text;
+        const unsigned char *at = (const unsigned char *)text, *end = at + strlen(text);
         size_t n = 0;
 
         while (*at) {
-                int length = utf8_length(at), columns;
+                int length = utf8_length((const char *)at, (size_t)(end - at)), columns;
                 wchar_t c = *at;
 
                 if (length > 1) {
@@ -126,14 +105,16 @@ void cli_table(FILE *out, const struct cli_cell *cells, size_t n_rows, size_t n_
 void cli_json_string(FILE *out, const char *text)
 {
         const unsigned char *at = (const unsigned char *)text;
+        size_t left;
 
         if (!text) {
                 fputs("null", out);
                 return;
         }
         fputc('"', out);
-        while (*at) {
-                int n = utf8_length(at);
+        left = strlen(text);
+        while (left) {
+                int n = utf8_length((const char *)at, left);
 
                 if (n == 0)
                         fputs("\\ufffd", out);
@@ -144,6 +125,7 @@ void cli_json_string(FILE *out, const char *text)
                 else
                         fwrite(at, 1, (size_t)n, out);
                 at += n ? n : 1;
+                left -= n ? (size_t)n : 1;
         }
         fputc('"', out);
 }

@@ -16,7 +16,8 @@ static const struct {
         { EAGAIN, "not now, and the caller did not want to wait" },
         { ETIMEDOUT, "the timeout passed" },
         { EINTR, "a signal handler interrupted the wait" },
-        { EPIPE, "the queue is closed" },
+        { EPIPE, "the queue is closed, or nobody holds the other end of the pipe" },
+        { ECONNRESET, "the other end went in the middle of a message" },
         { EMSGSIZE, "the message is too big" },
         { EBADMSG, "the message has another size" },
         { EBUSY, "it is still running" },
@@ -29,7 +30,7 @@ static const struct {
         { EXDEV, "it lives in another pid namespace" },
         { EMFILE, "no descriptor is left" },
         { EEXIST, "it is there already" },
-        { ENOTRECOVERABLE, "shared memory holds values that no correct peer writes" },
+        { ENOTRECOVERABLE, "shared memory or a pipe holds what no correct peer writes" },
         { EOPNOTSUPP, "the object was not made for this" },
         { EINVAL, "a bad argument or option" },
 };

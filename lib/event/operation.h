@@ -47,7 +47,7 @@ typedef struct crew__op_spec {
         const crew__op_class *class;
         void *object;
         union {
-                void *into;       /* get */
+                void *into;       /* get, recv */
                 const void *from; /* put */
         } buffer;
         size_t size;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The operations that need nothing above this layer: queues, descriptors, timers. */
+/* The operations that need nothing above this layer: queues, pipes, descriptors, timers. */
 
 #include "event/waiter.h"
 
 #include "base/fail.h"
+#include "pipe/pipe.h"
 #include "queue/queue.h"
 
 #include <poll.h>
@@ -86,6 +87,18 @@ static bool writable_try(crew__op *op, int64_t *result)
         return level_try(op, result, false);
 }
 
+static void connection_unref(void *object)
+{
+        (void)crew_connection_free(object);
+}
+
+static bool recv_try(crew__op *op, int64_t *result)
+{
+        *result = crew_connection_recv(
+                op->spec.object, op->spec.buffer.into, op->spec.size, CREW_NOW);
+        return answered(*result);
+}
+
 static bool fd_try(crew__op *op, int64_t *result)
 {
         /* The kernel's events of poll() and epoll have the same numbers. */
@@ -144,6 +157,12 @@ static const crew__op_class writable_class = {
         .unref = queue_unref,
 };
 
+static const crew__op_class recv_class = {
+        .kind = CREW_GOT,
+        .try = recv_try,
+        .unref = connection_unref,
+};
+
 static const crew__op_class fd_class = { .kind = CREW_FD, .level = true, .try = fd_try };
 static const crew__op_class once_class = { .kind = CREW_TIMER, .try = timer_try };
 static const crew__op_class timer_class = { .kind = CREW_TIMER, .level = true, .try = timer_try };
@@ -180,6 +199,31 @@ int crew_waiter_put(crew_waiter *w, crew_queue *q, const void *data, size_t size
         if (!data && size)
                 return crew__fail(EINVAL, "waiter: a put of %zu bytes from nowhere", size);
         return arm_queue(w, q, CREW__QUEUE_PUT, &spec);
+}
+
+int crew_waiter_recv(crew_waiter *w, crew_connection *c, void *buf, size_t cap, uint64_t tag)
+{
+        crew__op_spec spec = {
+                .class = &recv_class,
+                .buffer.into = buf,
+                .size = cap,
+                .tag = tag,
+                .source = CREW__SOURCE_FD,
+                .mask = EPOLLIN,
+        };
+        int r;
+
+        if (!buf && cap)
+                return crew__fail(EINVAL, "waiter: a message of up to %zu bytes to nowhere", cap);
+        r = crew__connection_enter(c, CREW__PIPE_RECEIVES);
+        if (r < 0)
+                return r;
+        spec.fd = crew__connection_socket(c);
+        spec.object = crew__connection_ref(c);
+        r = crew__waiter_arm(w, &spec);
+        if (r < 0)
+                (void)crew_connection_free(c);
+        return r;
 }
 
 int crew_waiter_readable(crew_waiter *w, crew_queue *q, uint64_t tag)

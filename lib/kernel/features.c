@@ -15,7 +15,6 @@ struct spec {
         const char *what;
         const char *since;
         const char *instead;
-        int (*probe)(void);
         int needs; /* a feature without which this one is not there, or NONE */
 };
 
@@ -29,7 +28,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "starts a child and its pidfd in one step",
                         .since = "5.3",
                         .instead = "fork() and pidfd_open()",
-                        .probe = crew__probe_clone3,
                         .needs = NONE,
                 },
         [CREW__CLOSE_RANGE] =
@@ -38,7 +36,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "closes all other descriptors in one call",
                         .since = "5.11",
                         .instead = "closes what /proc/self/fd lists",
-                        .probe = crew__probe_close_range,
                         .needs = NONE,
                 },
         [CREW__PIDFD_INFO] =
@@ -47,7 +44,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "exit status after somebody else's wait",
                         .since = "6.15",
                         .instead = "the child's own note, else unknown",
-                        .probe = crew__probe_pidfd_info,
                         .needs = NONE,
                 },
         [CREW__IO_URING] =
@@ -56,7 +52,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "one system call for many waits",
                         .since = "6.1",
                         .instead = "epoll",
-                        .probe = crew__probe_io_uring,
                         .needs = NONE,
                 },
         [CREW__URING_WAITID] =
@@ -65,7 +60,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "joins inside the ring",
                         .since = "6.7",
                         .instead = "polls the pidfd",
-                        .probe = crew__probe_uring_waitid,
                         .needs = CREW__IO_URING,
                 },
         [CREW__URING_FUTEX] =
@@ -74,7 +68,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "queue waits inside the ring",
                         .since = "6.7",
                         .instead = "an eventfd per queue and direction",
-                        .probe = crew__probe_uring_futex,
                         .needs = CREW__IO_URING,
                 },
         [CREW__NOEXEC_SEAL] =
@@ -83,7 +76,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "shared memory that can never be executed",
                         .since = "6.3",
                         .instead = "memfd without that seal",
-                        .probe = crew__probe_noexec_seal,
                         .needs = NONE,
                 },
         [CREW__LANDLOCK] =
@@ -92,7 +84,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "keeps a worker from files and ports",
                         .since = "5.13",
                         .instead = "no path rules: path words are refused",
-                        .probe = crew__probe_landlock,
                         .needs = NONE,
                 },
         [CREW__SECCOMP_NOTIFY] =
@@ -101,7 +92,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "reports a denied call of a foreign program",
                         .since = "5.0",
                         .instead = "denied without a report",
-                        .probe = crew__probe_seccomp_notify,
                         .needs = NONE,
                 },
         [CREW__ROBUST_LIST] =
@@ -110,7 +100,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "the kernel marks locks of the dead",
                         .since = "2.6.17",
                         .instead = "looks for the owner every 20 ms",
-                        .probe = crew__probe_robust_list,
                         .needs = NONE,
                 },
         [CREW__USERNS] =
@@ -119,7 +108,6 @@ static const struct spec specs[CREW__FEATURES] = {
                         .what = "ends a whole process tree at once",
                         .since = "3.8",
                         .instead = "kills what it can find",
-                        .probe = crew__probe_userns,
                         .needs = NONE,
                 },
 };
@@ -185,31 +173,73 @@ static bool named(const char *list, const char *name)
         return false;
 }
 
+static bool disabled(enum crew__feature feature)
+{
+        return named(secure_getenv("CREW_DISABLE"), specs[feature].name);
+}
+
+/* Whoever answers first is right for all, so that no two parts of the library differ. */
+static uint32_t publish(enum crew__feature feature, uint32_t answer)
+{
+        uint32_t earlier = 0;
+
+        if (atomic_compare_exchange_strong(&crew__feature_answers[feature], &earlier, answer))
+                return answer;
+        return earlier;
+}
+
+/* Those that are tried in one go with this one and have no answer yet, nor one without a try. */
+static unsigned askable(enum crew__feature feature)
+{
+        unsigned group = crew__probe_group(feature);
+
+        for (int i = 0; i < CREW__FEATURES; i++) {
+                int needs = specs[i].needs;
+
+                if (!(group & 1U << i))
+                        continue;
+                if (atomic_load(&crew__feature_answers[i]) || disabled((enum crew__feature)i) ||
+                        (needs != NONE && disabled((enum crew__feature)needs)))
+                        group &= ~(1U << i);
+        }
+        return group;
+}
+
+static uint32_t try_group(enum crew__feature feature)
+{
+        unsigned wanted = askable(feature) | 1U << feature;
+        int answer[CREW__FEATURES] = { 0 };
+        uint32_t result = 0;
+
+        crew__probe(wanted, answer);
+        for (int i = 0; i < CREW__FEATURES; i++) {
+                uint32_t found = answer_of(state_for(-answer[i]), -answer[i]);
+
+                if (!(wanted & 1U << i))
+                        continue;
+                if (!passing(-answer[i]))
+                        found = publish((enum crew__feature)i, found);
+                if (i == (int)feature)
+                        result = found;
+        }
+        return result;
+}
+
 uint32_t crew__feature_try(enum crew__feature feature)
 {
-        const struct spec *spec = &specs[feature];
-        uint32_t answer = atomic_load(&crew__feature_answers[feature]), earlier = 0;
-        int error;
+        uint32_t answer = atomic_load(&crew__feature_answers[feature]);
+        int needs = specs[feature].needs;
 
         if (answer)
                 return answer;
-        if (named(secure_getenv("CREW_DISABLE"), spec->name)) {
-                answer = answer_of(CREW_FEATURE_DISABLED, 0);
-        } else if (spec->needs != NONE && !crew__has((enum crew__feature)spec->needs)) {
-                answer = crew__feature_try((enum crew__feature)spec->needs);
-                if (passing(error_of(answer)))
-                        return answer;
-        } else {
-                error = -spec->probe();
-                answer = answer_of(state_for(error), error);
-                if (passing(error))
-                        return answer;
+        if (disabled(feature))
+                return publish(feature, answer_of(CREW_FEATURE_DISABLED, 0));
+        if (needs == NONE || crew__has((enum crew__feature)needs)) {
+                answer = atomic_load(&crew__feature_answers[feature]);
+                return answer ? answer : try_group(feature);
         }
-
-        /* Whoever answers first is right for all, so that no two parts of the library differ. */
-        if (!atomic_compare_exchange_strong(&crew__feature_answers[feature], &earlier, answer))
-                return earlier;
-        return answer;
+        answer = crew__feature_try((enum crew__feature)needs);
+        return passing(error_of(answer)) ? answer : publish(feature, answer);
 }
 
 static void downgrade(enum crew__feature feature, int error)
@@ -220,15 +250,25 @@ static void downgrade(enum crew__feature feature, int error)
                 &crew__feature_answers[feature], &yes, answer_of(state_for(error), error));
 }
 
-void crew__feature_fell_short(enum crew__feature feature, int error)
+static void downgrade_with_relatives(enum crew__feature feature, int error)
 {
-        if (error <= 0 || passing(error))
-                return;
         downgrade(feature, error);
         for (int i = 0; i < CREW__FEATURES; i++) {
                 if (specs[i].needs == (int)feature)
                         downgrade((enum crew__feature)i, error);
         }
+}
+
+void crew__feature_fell_short(enum crew__feature feature, int error)
+{
+        if (error > 0 && !passing(error))
+                downgrade_with_relatives(feature, error);
+}
+
+void crew__feature_forbid(enum crew__feature feature)
+{
+        (void)publish(feature, answer_of(CREW_FEATURE_BLOCKED, EPERM));
+        downgrade_with_relatives(feature, EPERM);
 }
 
 /* The number in a file under /proc/sys, or -1. */
@@ -298,7 +338,7 @@ static const char *why(int feature, uint32_t answer)
         if (state == CREW_FEATURE_YES)
                 return "";
         if (specs[feature].needs != NONE && !crew__has((enum crew__feature)specs[feature].needs) &&
-                !named(secure_getenv("CREW_DISABLE"), specs[feature].name))
+                !disabled((enum crew__feature)feature))
                 return "needs io_uring";
         if (state == CREW_FEATURE_DISABLED)
                 return "switched off by CREW_DISABLE";

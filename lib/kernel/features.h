@@ -32,8 +32,9 @@ uint32_t crew__feature_try(enum crew__feature feature);
 
 /*
  * Whether the feature works and is not forced off. Thread-safe without a lock, no allocation; the
- * first call for a feature may start and reap a child of its own, so ask before a vfork-like child
- * or a sandbox is entered. Usable in a forked child, which inherits the answers.
+ * first call for a feature may start and reap a child, and answers for its relatives too, so ask
+ * before a vfork-like child or a sandbox is entered. Usable in a forked child, which inherits the
+ * answers.
  */
 static inline bool crew__has(enum crew__feature feature)
 {
@@ -50,5 +51,8 @@ static inline bool crew__has(enum crew__feature feature)
  * from now on it counts as missing, in this process and its future forks.
  */
 void crew__feature_fell_short(enum crew__feature feature, int error);
+
+/* A sandbox that is about to be entered refuses it: it counts as missing, tried or not. */
+void crew__feature_forbid(enum crew__feature feature);
 
 #endif

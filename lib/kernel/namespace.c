@@ -6,9 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static _Atomic uint64_t cached, cached_for;
+
+void crew__pid_namespace_inherit(void)
+{
+        if (atomic_load(&cached_for))
+                atomic_store(&cached_for, crew__generation());
+}
+
 uint64_t crew__pid_namespace(void)
 {
-        static _Atomic uint64_t cached, cached_for;
         uint64_t generation = crew__generation();
         struct stat st;
 

@@ -8,6 +8,9 @@
 /* The inode of this process's pid namespace; 0 where /proc does not tell. Cached per process. */
 uint64_t crew__pid_namespace(void);
 
+/* In a fork that was not put into another one: what its parent knew holds. */
+void crew__pid_namespace_inherit(void);
+
 /*
  * Is `inode` this process's pid namespace? Where it cannot be read (no /proc in a sandbox) the
  * answer is yes unless the parent lies outside, which getppid() shows as 0.

@@ -5,7 +5,6 @@
 #include "kernel/features.h"
 #include "kernel/syscall.h"
 
-#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,9 +13,9 @@
  * kernel runs a few microseconds, or is preempted. */
 #define NOTING CREW_MS(50)
 
-int crew__readable(int fd, int64_t deadline)
+int crew__ready(int fd, short events, int64_t deadline)
 {
-        struct pollfd poll_one = { .fd = fd, .events = POLLIN };
+        struct pollfd poll_one = { .fd = fd, .events = events };
         struct timespec left, *timeout = &left;
         int r;
 

@@ -10,6 +10,7 @@
  */
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -25,10 +26,16 @@ typedef struct crew__ending {
 } crew__ending;
 
 /*
- * Waits until a descriptor is readable, which a pidfd is once its process has ended.
+ * Waits until one of the events of poll() holds (or an error or hang-up, which always counts).
  * Returns 0; -EAGAIN or -ETIMEDOUT; -EINTR: a handler interrupted the sleep; -EBADF.
  */
-int crew__readable(int fd, int64_t deadline);
+int crew__ready(int fd, short events, int64_t deadline);
+
+/* Until a descriptor is readable, which a pidfd is once its process has ended. */
+static inline int crew__readable(int fd, int64_t deadline)
+{
+        return crew__ready(fd, POLLIN, deadline);
+}
 
 /*
  * Collects the status of a child that has ended: one waitid(), which no second call can repeat.

@@ -7,6 +7,7 @@
  */
 
 #include "base/fail.h"
+#include "kernel/generation.h"
 #include "pool/pool.h"
 #include "queue/queue.h"
 
@@ -16,15 +17,18 @@
 /* A lock is kept for 100 ms when that is seen. */
 #define LOOK CREW_MS(25)
 
-int crew__granted_add(crew_pool *p, const crew__segment *segment)
+int crew__granted_add(crew_pool *p, crew__segment *segment)
 {
         crew_queue *q;
         crew__granted *grown;
         int r = crew_queue_open(&q, segment->ref);
 
-        /* What is not a queue has no locks. */
-        if (r == -ENOENT)
+        /* What is no queue has no locks to look at; it heeds the mark by itself. */
+        if (r == -ENOENT) {
+                atomic_store(&segment->granter, crew__generation());
+                atomic_store(&segment->granted, true);
                 return 0;
+        }
         if (r < 0)
                 return r;
         crew__pool_lock(p);

@@ -331,7 +331,7 @@ unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew
 /* granted.c */
 
 /* A segment is granted: if it is a queue, the pool looks after it. 0, -ENOMEM. Takes the lock. */
-int crew__granted_add(crew_pool *p, const crew__segment *segment);
+int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
 void crew__granted_free(crew_pool *p);

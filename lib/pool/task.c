@@ -12,11 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A queue that was lent once; the handle lives as long as the worker. */
+/* Something granted that was lent once; the handle lives as long as the worker. */
 typedef struct loan {
         struct loan *next;
         crew_ref ref;
-        crew_queue *queue;
+        int (*open)(void **object, crew_ref ref);
+        void *object;
 } loan;
 
 static loan *loans;
@@ -103,40 +104,87 @@ static void receive_grants(int control)
         }
 }
 
-int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
+static int lend(crew_task *t, crew_ref ref, const char *what,
+        int (*open)(void **object, crew_ref ref), void **object)
 {
         loan *l;
         int r;
 
-        if (!t || !q)
-                return crew__fail(EINVAL, "task: no task, or nowhere to store the queue");
         for (l = loans; l; l = l->next) {
-                if (memcmp(&l->ref, &ref, sizeof ref) == 0) {
-                        *q = l->queue;
+                if (memcmp(&l->ref, &ref, sizeof ref) == 0 && l->open == open) {
+                        *object = l->object;
                         return 0;
                 }
         }
         l = malloc(sizeof *l);
         if (!l)
-                return crew__fail(ENOMEM, "task: no memory for a queue");
-        r = crew_queue_open(&l->queue, ref);
+                return crew__fail(ENOMEM, "task: no memory for a %s", what);
+        r = open(&l->object, ref);
         if (r == -ENOENT) {
                 receive_grants(t->control);
-                r = crew_queue_open(&l->queue, ref);
+                r = open(&l->object, ref);
         }
         if (r < 0) {
                 free(l);
                 return r == -ENOENT ? crew__fail(ENOENT,
-                                              "this pool was not granted a queue with this ref; "
-                                              "name it in the grants of the pool or call "
-                                              "crew_pool_grant()")
+                                              "this pool was not granted a %s with this ref; name "
+                                              "it in the grants of the pool or call "
+                                              "crew_pool_grant()",
+                                              what)
                                     : r;
         }
         l->ref = ref;
+        l->open = open;
         l->next = loans;
         loans = l;
-        *q = l->queue;
+        *object = l->object;
         return 0;
+}
+
+static int open_queue(void **object, crew_ref ref)
+{
+        crew_queue *q;
+        int r = crew_queue_open(&q, ref);
+
+        if (r == 0)
+                *object = q;
+        return r;
+}
+
+int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
+{
+        void *object;
+        int r;
+
+        if (!t || !q)
+                return crew__fail(EINVAL, "task: no task, or nowhere to store the queue");
+        r = lend(t, ref, "queue", open_queue, &object);
+        if (r == 0)
+                *q = object;
+        return r;
+}
+
+static int open_connection(void **object, crew_ref ref)
+{
+        crew_connection *c;
+        int r = crew_connection_open(&c, ref);
+
+        if (r == 0)
+                *object = c;
+        return r;
+}
+
+int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c)
+{
+        void *object;
+        int r;
+
+        if (!t || !c)
+                return crew__fail(EINVAL, "task: no task, or nowhere to store the connection");
+        r = lend(t, ref, "connection", open_connection, &object);
+        if (r == 0)
+                *c = object;
+        return r;
 }
 
 void crew_task_status(crew_task *t, const char *text)

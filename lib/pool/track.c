@@ -178,10 +178,14 @@ static bool spin(crew__track *track, uint64_t need, int64_t end)
 static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
 {
         crew__events *events = need ? &track->words->room_events : &track->words->task_events;
-        uint32_t budget = track->waits++ % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET
-                                                                          : track->budget;
+        uint32_t budget = track->waits % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET
+                                                                        : track->budget;
         uint32_t value;
         int r;
+
+        /* The first task comes when the whole pool has been made: nothing to spin for. */
+        if (track->waits++ == 0)
+                budget = 0;
 
         if (budget >= MIN_BUDGET) {
                 if (spin(track, need, crew__earlier(deadline, crew_clock() + budget))) {

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "kernel/generation.h"
 #include "kernel/lock.h"
+#include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
 #include "pool/stopwatch.h"
@@ -271,6 +272,7 @@ void crew__worker_main(const crew__newborn *newborn)
 
         tie(nest);
         (void)crew__generation_slow();
+        crew__pid_namespace_inherit();
         wait_at_gate(nest, perch);
         become(nest, newborn->row);
         if (on_exit(finish, NULL) != 0)
@@ -283,14 +285,15 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_INITIALIZER);
-        crew__sandbox_warm_up();
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
         initialize(nest, newborn->row, perch);
-        if (!nest->plan.none)
+        if (!nest->plan.none && nest->options->initializer)
                 check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
-        if (!nest->plan.none)
+        if (!nest->plan.none) {
                 crew__lock_blindfold();
+                crew__sandbox_forbid();
+        }
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)
                 refuse(perch, r, step);

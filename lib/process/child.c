@@ -139,8 +139,12 @@ void crew__child_main(const crew__launch *l)
         crew__current_become(p, l->parent);
         crew__status_become(p->row);
         drop_stale(l);
-        if (p->flags & CREW_PROCESS_GROUP)
+        if (p->flags & CREW_PROCESS_SESSION)
+                (void)setsid();
+        else if (p->flags & CREW_PROCESS_GROUP)
                 (void)setpgid(0, 0);
+        if (p->setup && crew__setup_enter(p->setup) < 0)
+                crew__sys_exit(NEVER_RAN);
         if (on_exit(finish, NULL) != 0)
                 crew__sys_exit(NEVER_RAN);
         if (!l->raw)

@@ -36,8 +36,11 @@ static int collect(crew_process *p)
                 return 1;
         if (p->role == CREW__CHILD)
                 r = crew__pidfd_collect(p->pidfd, &ending);
-        if (r == 0)
+        if (r == 0) {
+                if (p->setup)
+                        crew__setup_settle(p->setup);
                 return 0;
+        }
         if (r < 0) {
                 /* Not ours to collect: then only the pidfd tells whether it lives. It is no pidfd
                  * (-EBADF) if the host closed descriptors that it does not own; better "ended" than
@@ -48,6 +51,8 @@ static int collect(crew_process *p)
                         reconstruct(p, &ending);
         }
         p->ending = ending;
+        if (p->setup)
+                crew__setup_settle(p->setup);
         atomic_store(&p->state, CREW__ENDED);
         return 1;
 }
@@ -216,6 +221,7 @@ int crew_process_exit(crew_process *p, crew_exit *e)
                 .signal = p->ending.signal,
                 .core = p->ending.core,
                 .usage = p->ending.counted,
+                .exec_errno = p->setup ? p->setup->error : 0,
         };
         if (p->ending.counted) {
                 answer.user_time = nanoseconds(usage->ru_utime);

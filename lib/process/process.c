@@ -8,12 +8,41 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KNOWN_FLAGS (CREW_PROCESS_DAEMON | CREW_PROCESS_DETACHED | CREW_PROCESS_GROUP)
+#define KNOWN_FLAGS                                                                                \
+        (CREW_PROCESS_DAEMON | CREW_PROCESS_DETACHED | CREW_PROCESS_GROUP | CREW_PROCESS_SESSION | \
+                CREW_PROCESS_WAIT_EXEC)
 
-static int check(crew_target_fn *target, const void *arg, const crew_process_options *o)
+static int check_target(crew_target_fn *target, const void *arg, const crew_process_options *o)
 {
         if (!target)
                 return crew__fail(EINVAL, "process: no target function");
+        if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
+                return crew__fail(EINVAL, "process: unknown start method %d", o->method);
+        if (o->arg_size && !arg)
+                return crew__fail(EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
+        if (o->flags & CREW_PROCESS_WAIT_EXEC)
+                return crew__fail(EINVAL, "process: CREW_PROCESS_WAIT_EXEC without a program");
+        return 0;
+}
+
+static int check_program(const char *const argv[], const crew_process_options *o)
+{
+        if (!argv || !argv[0] || !*argv[0])
+                return crew__fail(EINVAL, "process: no program: argv is %s",
+                        !argv      ? "NULL"
+                        : !argv[0] ? "empty"
+                                   : "an empty name");
+        if (o->method != CREW_METHOD_DEFAULT)
+                return crew__fail(
+                        EINVAL, "process: a program takes no start method (%d)", o->method);
+        if (o->arg_size)
+                return crew__fail(
+                        EINVAL, "process: arg_size is %zu but a program has argv", o->arg_size);
+        return 0;
+}
+
+static int check(const crew_process_options *o)
+{
         if (o->flags & ~(uint64_t)KNOWN_FLAGS)
                 return crew__fail(EINVAL, "process: unknown flags 0x%llx",
                         (unsigned long long)(o->flags & ~(uint64_t)KNOWN_FLAGS));
@@ -21,10 +50,6 @@ static int check(crew_target_fn *target, const void *arg, const crew_process_opt
                 return crew__fail(EINVAL,
                         "process: a daemon ends with its parent and a detached process does not; "
                         "choose one of CREW_PROCESS_DAEMON and CREW_PROCESS_DETACHED");
-        if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
-                return crew__fail(EINVAL, "process: unknown start method %d", o->method);
-        if (o->arg_size && !arg)
-                return crew__fail(EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
         return 0;
 }
 
@@ -34,6 +59,7 @@ static void destroy(crew_process *p)
          * it has nothing to give back. */
         (void)crew__close(p->pidfd);
         (void)crew__segment_unref(p->page);
+        crew__setup_free(p->setup);
         free(p);
 }
 
@@ -89,6 +115,34 @@ static crew_process *allocate(const void *arg, const crew_process_options *o)
         return p;
 }
 
+/* A handle that has passed the checks of its kind. `argv` is NULL for a target. */
+static int make(crew_process **process, const void *arg, const char *const argv[],
+        const crew_process_options *o)
+{
+        crew__setup *setup;
+        crew_process *p;
+        int r;
+
+        r = check(o);
+        if (r == 0)
+                r = crew__setup_new(&setup, argv, o);
+        if (r < 0)
+                return r;
+        p = allocate(arg, o);
+        if (!p) {
+                crew__setup_free(setup);
+                return crew__fail(ENOMEM, "process: no memory for its handle, name or argument");
+        }
+        atomic_init(&p->references, 1);
+        p->generation = crew__generation();
+        p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        p->setup = setup;
+        if (!(o->flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
+                p->flags |= CREW_PROCESS_DAEMON;
+        *process = p;
+        return 0;
+}
+
 int crew_process_new(crew_process **process, crew_target_fn *target, void *arg,
         const crew_process_options *options)
 {
@@ -97,24 +151,29 @@ int crew_process_new(crew_process **process, crew_target_fn *target, void *arg,
         int r;
 
         r = crew__options(&o, sizeof o, options, "process");
+        if (r == 0)
+                r = check_target(target, arg, &o);
+        if (r == 0)
+                r = make(&p, arg, NULL, &o);
         if (r < 0)
                 return r;
-        r = check(target, arg, &o);
-        if (r < 0)
-                return r;
-        p = allocate(arg, &o);
-        if (!p)
-                return crew__fail(ENOMEM, "process: no memory for its handle, name or argument");
-        atomic_init(&p->references, 1);
-        p->generation = crew__generation();
-        p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         p->target = target;
         if (!o.arg_size)
                 p->arg = arg;
-        if (!(o.flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
-                p->flags |= CREW_PROCESS_DAEMON;
         *process = p;
         return 0;
+}
+
+int crew_process_new_exec(
+        crew_process **process, const char *const argv[], const crew_process_options *options)
+{
+        crew_process_options o;
+        int r;
+
+        r = crew__options(&o, sizeof o, options, "process");
+        if (r == 0)
+                r = check_program(argv, &o);
+        return r < 0 ? r : make(process, NULL, argv, &o);
 }
 
 int crew_process_launch(crew_process **process, crew_target_fn *target, void *arg,
@@ -164,8 +223,12 @@ crew_process *crew_process_free(crew_process *p)
 {
         if (!p || p->role != CREW__CHILD)
                 return NULL;
-        if (p->generation == crew__generation())
+        if (p->generation == crew__generation()) {
+                /* A child that goes on shall see the end of its pipes. */
+                if (p->setup)
+                        crew__setup_hang_up(p->setup);
                 crew__registry_orphan(p);
+        }
         return crew__process_unref(p);
 }
 
@@ -217,6 +280,40 @@ int crew_process_fd(const crew_process *p)
         if (r < 0)
                 return r;
         return p->role == CREW__SELF ? crew__self_pidfd() : p->pidfd;
+}
+
+static int enter_stdio(const crew_process *p, int which)
+{
+        int r = enter_started(p);
+
+        if (r < 0)
+                return r;
+        if (which < STDIN_FILENO || which > STDERR_FILENO)
+                return crew__fail(EINVAL, "process %s: %d is none of 0, 1 and 2", p->name, which);
+        if (!p->setup || p->setup->stdio[which].kind != CREW_STDIO_PIPE)
+                return crew__fail(ENOENT, "process %s: descriptor %d of it is no CREW_STDIO_PIPE",
+                        p->name, which);
+        return 0;
+}
+
+int crew_process_stdio(crew_process *p, int which)
+{
+        int r = enter_stdio(p, which), fd;
+
+        if (r < 0)
+                return r;
+        fd = atomic_load(&p->setup->ours[which]);
+        return fd < 0 ? crew__fail(ENOENT, "process %s: this end was closed", p->name) : fd;
+}
+
+int crew_process_close_stdio(crew_process *p, int which)
+{
+        int r = enter_stdio(p, which);
+
+        if (r < 0)
+                return r;
+        (void)crew__close(atomic_exchange(&p->setup->ours[which], -1));
+        return 0;
 }
 
 pid_t crew_process_pid(const crew_process *p)

@@ -13,6 +13,7 @@
 #include "kernel/generation.h"
 #include "kernel/pidfd.h"
 #include "kernel/segment.h"
+#include "process/setup.h"
 
 #include <crew/process.h>
 #include <pthread.h>
@@ -57,6 +58,7 @@ struct __attribute__((aligned(16))) crew_process {
         const char *name;     /* both in one block behind the handle */
         const char *identity; /* "1", its children "1:1": default names are made of it */
         uint64_t flags;       /* CREW_PROCESS_... */
+        crew__setup *setup;   /* or NULL; its image and error under the lock */
 
         /* Under the registry's lock. */
         crew_process *next, *previous;

@@ -164,31 +164,48 @@ static int start_gated(crew__launch *l)
         return r;
 }
 
+static int start_child(crew__launch *l, bool single)
+{
+        int r = USE_FORK;
+
+        if (l->p->setup && l->p->setup->argv)
+                return crew__program_start(l);
+        if (single && crew__has(CREW__CLONE3))
+                r = start_raw(l);
+        return r == USE_FORK ? start_gated(l) : r;
+}
+
 static int start(crew_process *p)
 {
         crew__launch l = { .p = p, .parent = getpid() };
-        bool single = crew__alone(), clone3 = crew__has(CREW__CLONE3);
+        bool single = crew__alone();
         static const uint64_t all = UINT64_MAX;
-        int r = USE_FORK;
+        int r;
 
         l.parent_fd = crew__self_pidfd();
         if (l.parent_fd < 0)
                 return words(p, -l.parent_fd, "pidfd of this process");
+        r = p->setup ? crew__setup_open(p->setup, p->name) : 0;
+        if (r < 0)
+                return r;
         /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
          * to live as long as the process. */
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
-        l.stale_out = crew__flush(stdout, single);
-        l.stale_err = crew__flush(stderr, single);
+        (void)crew__has(CREW__CLONE3); /* a probe may start a child of its own */
+        (void)crew__has(CREW__CLOSE_RANGE);
+        if (p->target) {
+                l.stale_out = crew__flush(stdout, single);
+                l.stale_err = crew__flush(stderr, single);
+        }
         /* No handler of the host runs in a half-made child. */
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
-        if (single && clone3)
-                r = start_raw(&l);
-        if (r == USE_FORK)
-                r = start_gated(&l);
+        r = start_child(&l, single);
         if (r == 0 && (p->flags & CREW_PROCESS_GROUP))
                 (void)setpgid(p->pid, p->pid); /* both sides: whoever asks next sees it done */
         (void)crew__sys_sigmask(SIG_SETMASK, &l.mask, NULL);
-        return r;
+        if (p->setup)
+                crew__setup_close(p->setup, r < 0);
+        return r == 0 && (p->flags & CREW_PROCESS_WAIT_EXEC) ? crew__program_await(p) : r;
 }
 
 int crew_process_start(crew_process *p)

@@ -88,10 +88,12 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
 
 /*
  * What the C library and this one set up at first use, which a sandbox would refuse: malloc's
- * arenas, locale, time zone, feature probes, the pid namespace. For a child before it enters, as
- * some of it is known per process; where its parent did the same it takes some microseconds.
- * Allocates, reads files, may start and reap a child.
+ * arenas, locale, time zone, feature probes, the pid namespace. For a process before it enters, or
+ * the one that it is forked from. Allocates, reads files, may start and reap a child.
  */
 void crew__sandbox_warm_up(void);
+
+/* Features that every sandbox refuses count as missing from here on, and are not tried. */
+void crew__sandbox_forbid(void);
 
 #endif

@@ -64,15 +64,28 @@ static void pin_time_zone(void)
         environ = grown;
 }
 
+/* What every sandbox of crew's refuses. */
+static const enum crew__feature lost[] = { CREW__IO_URING, CREW__CLONE3, CREW__USERNS,
+        CREW__SECCOMP_NOTIFY };
+static const enum crew__feature kept[] = { CREW__CLOSE_RANGE, CREW__PIDFD_INFO, CREW__NOEXEC_SEAL,
+        CREW__LANDLOCK, CREW__ROBUST_LIST };
+
+void crew__sandbox_forbid(void)
+{
+        for (size_t i = 0; i < sizeof lost / sizeof *lost; i++)
+                crew__feature_forbid(lost[i]);
+}
+
 void crew__sandbox_warm_up(void)
 {
         struct tm tm;
         time_t now = time(NULL);
         char text[64];
 
-        /* The library's own first uses. A probe may start a child. */
-        for (int i = 0; i < CREW__FEATURES; i++)
-                (void)crew__has((enum crew__feature)i);
+        /* The library's own first uses. Trying a feature may start a child; what is refused anyhow
+         * is not tried. */
+        for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+                (void)crew__has(kept[i]);
         (void)crew__generation();
         (void)crew__pid_namespace();
         settle_arenas();
@@ -167,18 +180,6 @@ static int enforce(const crew_sandbox *s, const crew__filter *f, crew__ruleset *
         return load(f);
 }
 
-/* What the process could use until now, and will be refused. */
-static void note_losses(void)
-{
-        static const enum crew__feature lost[] = { CREW__IO_URING, CREW__CLONE3, CREW__USERNS,
-                CREW__SECCOMP_NOTIFY };
-
-        for (size_t i = 0; i < sizeof lost / sizeof *lost; i++) {
-                if (crew__has(lost[i]))
-                        crew__feature_fell_short(lost[i], EPERM);
-        }
-}
-
 /*
  * What a second time is possible: fewer words always, fewer paths where the first words let them be
  * opened. Without paths the first ruleset stays as it is, and the filter takes away the words.
@@ -239,7 +240,7 @@ int crew_sandbox_enter(crew_sandbox *s)
         if (r == 0) {
                 char words[64];
 
-                note_losses();
+                crew__sandbox_forbid();
                 crew__words_text(s, words, sizeof words);
                 crew__status_sandboxed(words, abi);
                 atomic_store(&entered, s->words);

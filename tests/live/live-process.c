@@ -311,7 +311,7 @@ TEST(bad_options, "what is refused, and that it leaves no trace", "[live][proces
         } longer = { .o = { .size = sizeof longer }, .newer = 0 };
 
         CHECK_INT(crew_process_new(&p, NULL, NULL, NULL), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .flags = 8)), ==, -EINVAL);
+        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .flags = 1 << 20)), ==, -EINVAL);
         CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .flags = 3)), ==, -EINVAL);
         CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .method = 9)), ==, -EINVAL);
         CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .arg_size = 9)), ==, -EINVAL);

@@ -19,6 +19,7 @@ static const struct {
         { ETIMEDOUT, "ETIMEDOUT" },
         { EINTR, "EINTR" },
         { EPIPE, "EPIPE" },
+        { ECONNRESET, "ECONNRESET" },
         { EMSGSIZE, "EMSGSIZE" },
         { EBADMSG, "EBADMSG" },
         { EBUSY, "EBUSY" },
@@ -58,7 +59,7 @@ TEST(texts, "a documented errno has crew's own words, another one the C library'
                 CHECK(text == crew_error_text(documented[i].err));
                 CHECK(strcmp(text, strerrordesc_np(documented[i].err)) != 0);
         }
-        CHECK_STR(crew_error_text(-EPIPE), "the queue is closed");
+        CHECK_STR(crew_error_text(-EALREADY), "it was started already");
         CHECK_STR(crew_error_text(-ENOSPC), strerrordesc_np(ENOSPC));
         CHECK_STR(crew_error_text(0), "success");
         CHECK_STR(crew_error_text(99999), "unknown error");

@@ -21,7 +21,7 @@ static void filter_argument(int nr, unsigned argument, uint32_t bits, uint32_t a
                 BPF_STMT(BPF_RET | BPF_K, action),
                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
         };
-        struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+        struct sock_fprog program = { .len = sizeof code / sizeof *code, .filter = code };
 
         REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
         REQUIRE(crew__sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
@@ -35,7 +35,7 @@ static void filter(int nr, uint32_t action)
                 BPF_STMT(BPF_RET | BPF_K, action),
                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
         };
-        struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+        struct sock_fprog program = { .len = sizeof code / sizeof *code, .filter = code };
 
         REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
         REQUIRE(crew__sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &program) == 0);
@@ -45,15 +45,15 @@ static void filter(int nr, uint32_t action)
 static const struct {
         int feature, nr;
 } gates[] = {
-        {CREW__CLONE3, SYS_clone3},
-        {CREW__CLOSE_RANGE, SYS_close_range},
-        {CREW__IO_URING, SYS_io_uring_setup},
-        {CREW__IO_URING, SYS_io_uring_enter},
-        {CREW__NOEXEC_SEAL, SYS_memfd_create},
-        {CREW__LANDLOCK, SYS_landlock_create_ruleset},
-        {CREW__ROBUST_LIST, SYS_get_robust_list},
-        {CREW__ROBUST_LIST, SYS_set_robust_list},
-        {CREW__USERNS, SYS_unshare},
+        { CREW__CLONE3, SYS_clone3 },
+        { CREW__CLOSE_RANGE, SYS_close_range },
+        { CREW__IO_URING, SYS_io_uring_setup },
+        { CREW__IO_URING, SYS_io_uring_enter },
+        { CREW__NOEXEC_SEAL, SYS_memfd_create },
+        { CREW__LANDLOCK, SYS_landlock_create_ruleset },
+        { CREW__ROBUST_LIST, SYS_get_robust_list },
+        { CREW__ROBUST_LIST, SYS_set_robust_list },
+        { CREW__USERNS, SYS_unshare },
 };
 
 enum { N_GATES = sizeof gates / sizeof *gates };
@@ -96,7 +96,7 @@ static bool has_user_namespaces(void)
 TEST(filters, "a filter that says EPERM is told from one that says ENOSYS", "[unit][features]")
 {
         for (int i = 0; i < N_GATES; i++) {
-                struct refusal r = {gates[i].feature, gates[i].nr, EPERM, CREW_FEATURE_BLOCKED};
+                struct refusal r = { gates[i].feature, gates[i].nr, EPERM, CREW_FEATURE_BLOCKED };
 
                 if (r.feature == CREW__USERNS && !has_user_namespaces())
                         continue;
@@ -123,19 +123,39 @@ TEST(force_untried, "what is forced off is not tried", "[unit][features]")
         apart(forced_beats_filter, NULL);
 }
 
+struct deadly {
+        int gate;
+        int state[CREW__FEATURES]; /* without a filter */
+};
+
 static void deadly(const void *arg)
 {
-        int i = *(const int *)arg;
+        const struct deadly *d = arg;
+        int feature = gates[d->gate].feature;
 
-        filter(gates[i].nr, SECCOMP_RET_KILL_PROCESS);
-        CHECK_INT(get((unsigned)gates[i].feature).state, ==, CREW_FEATURE_BLOCKED);
+        filter(gates[d->gate].nr, SECCOMP_RET_KILL_PROCESS);
+        CHECK_INT(get((unsigned)feature).state, ==, CREW_FEATURE_BLOCKED);
+        /* Those that share a child with it, before and behind it, have their answers. */
+        for (int i = 0; i < CREW__FEATURES; i++) {
+                bool needs = i == CREW__URING_WAITID || i == CREW__URING_FUTEX;
+
+                INFO("%s, when %s kills", get((unsigned)i).name, get((unsigned)feature).name);
+                CHECK_INT(get((unsigned)i).state, ==,
+                        i == feature || (needs && feature == CREW__IO_URING) ? CREW_FEATURE_BLOCKED
+                                                                             : d->state[i]);
+        }
 }
 
 TEST(deadly_filters, "a filter that kills does not kill the host", "[unit][features]")
 {
-        for (int i = 0; i < N_GATES; i++) {
-                if (gates[i].nr != SYS_get_robust_list)
-                        apart(deadly, &i);
+        struct deadly d;
+
+        forget();
+        for (int i = 0; i < CREW__FEATURES; i++)
+                d.state[i] = get((unsigned)i).state;
+        for (d.gate = 0; d.gate < N_GATES; d.gate++) {
+                if (gates[d.gate].nr != SYS_get_robust_list)
+                        apart(deadly, &d);
         }
 }
 
@@ -174,7 +194,7 @@ TEST(old_kernels, "what an older kernel answers means no", "[unit][features]")
 static void nested(const void *arg)
 {
         struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-        struct sock_fprog program = {.len = 1, .filter = &allow};
+        struct sock_fprog program = { .len = 1, .filter = &allow };
 
         (void)arg;
         REQUIRE(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);

@@ -52,7 +52,7 @@ TEST(list, "every feature is described under its settled name", "[unit][features
 
 TEST(list_end, "the list ends with ENOENT", "[unit][features]")
 {
-        crew_feature f = {.size = sizeof f, .name = "untouched"};
+        crew_feature f = { .size = sizeof f, .name = "untouched" };
 
         CHECK_INT(crew_feature_get(CREW__FEATURES, &f), ==, -ENOENT);
         CHECK_INT(crew_feature_get(UINT_MAX, &f), ==, -ENOENT);
@@ -76,8 +76,8 @@ TEST(sizes, "the caller's size rules what is written", "[unit][features]")
         struct {
                 crew_feature f;
                 char tail[16];
-        } larger = {.f.size = sizeof larger, .tail = "later fields"};
-        crew_feature f = {.size = 0, .name = "untouched"};
+        } larger = { .f.size = sizeof larger, .tail = "later fields" };
+        crew_feature f = { .size = 0, .name = "untouched" };
 
         CHECK_INT(crew_feature_get(0, &f), ==, -EINVAL);
         f.size = sizeof f - 1;
@@ -177,7 +177,7 @@ static void ask_all(void)
 
 TEST(quiet, "a try shows the host no signal, child, errno or interruption", "[unit][features]")
 {
-        struct sigaction action = {.sa_handler = on_signal};
+        struct sigaction action = { .sa_handler = on_signal };
         sigset_t before, after;
         struct epoll_event event;
         int fd;
@@ -204,8 +204,8 @@ TEST(quiet, "a try shows the host no signal, child, errno or interruption", "[un
 
 TEST(storm, "the host's signal handlers do not run in the children of a try", "[unit][features]")
 {
-        struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-        struct itimerval often = {{0, 200}, {0, 200}}, never = {0};
+        struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+        struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { 0 };
 
         host = getpid();
         forget();
@@ -317,6 +317,26 @@ static void unprivileged(const void *arg)
                 CHECK(f.state >= CREW_FEATURE_YES && f.state <= CREW_FEATURE_BLOCKED);
         }
         CHECK(crew__has(CREW__ROBUST_LIST));
+}
+
+static void forbidden(const void *arg)
+{
+        const int *tried = arg;
+
+        if (*tried)
+                (void)get(CREW__IO_URING);
+        crew__feature_forbid(CREW__IO_URING);
+        crew__feature_forbid(CREW__USERNS);
+        CHECK_INT(get(CREW__IO_URING).state, ==, CREW_FEATURE_BLOCKED);
+        CHECK_INT(get(CREW__URING_FUTEX).state, ==, CREW_FEATURE_BLOCKED);
+        CHECK_INT(get(CREW__USERNS).state, ==, CREW_FEATURE_BLOCKED);
+        CHECK_INT(get(CREW__USERNS).error, ==, EPERM);
+}
+
+TEST(forbid, "what a sandbox will refuse counts as missing, tried or not", "[unit][features]")
+{
+        for (int tried = 0; tried < 2; tried++)
+                apart(forbidden, &tried);
 }
 
 TEST(nobody, "an ordinary user gets answers too", "[unit][features]")

@@ -12,9 +12,11 @@
  *   EAGAIN      the timeout was CREW_NOW (or already past) and the answer is "not now"
  *   ETIMEDOUT   a timeout above zero passed
  *   EINTR       a signal handler ran and interrupted the sleep; nothing was done, call again
- *   EPIPE       the queue is closed (and, for a get, drained)
- *   EMSGSIZE    the message is too big: for the queue (put) or for the buffer (get; it stays queued)
- *   EBADMSG     the message has another size than the one asked for; it stays queued
+ *   EPIPE       the queue is closed (and, for a get, drained), or nobody holds the other end of the
+ *               pipe (and everything was received)
+ *   ECONNRESET  the other end of the pipe went in the middle of a message
+ *   EMSGSIZE    the message is too big: for the queue (put) or for the buffer (get, recv; it stays)
+ *   EBADMSG     the message has another size or kind than the one asked for; it stays
  *   EBUSY       still running
  *   ESRCH       not started yet
  *   EALREADY    started already
@@ -25,7 +27,7 @@
  *   EXDEV       the object lives in another pid namespace
  *   EMFILE      no descriptor is left; crew_error_detail() says how many are needed
  *   EEXIST      such a thing is there already
- *   ENOTRECOVERABLE  shared memory holds values that no correct peer writes; the object is unusable
+ *   ENOTRECOVERABLE  shared memory or a pipe holds what no correct peer writes; the object is unusable
  *   EOPNOTSUPP  this object was not made for that
  *   EINVAL      a bad argument or option, and nothing else
  *

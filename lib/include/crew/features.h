@@ -36,10 +36,10 @@ typedef struct crew_feature {
 CREW_PUBLIC int crew_feature_find(const char *name);
 
 /*
- * Describes feature `index` (0, 1, ... until -ENOENT), trying it if that has not happened yet; the
- * answer is kept for the life of the process and inherited by its forks (only a shortage of
- * descriptors, processes or memory is not kept: it counts as NO and is tried again). f->size must
- * be set (-EINVAL). Strings are static.
+ * Describes feature `index` (0, 1, ... until -ENOENT), trying it (and what is tried in one go with
+ * it) if that has not happened yet; the answer is kept for the life of the process and inherited by
+ * its forks (only a shortage of descriptors, processes or memory is not kept: it counts as NO and is
+ * tried again). f->size must be set (-EINVAL). Strings are static.
  *
  * Thread-safe. A try starts a child that is over when the call returns; neither SIGCHLD nor
  * waitpid(-1) shows it, and the caller's signals are held back meanwhile (well below 1 ms).

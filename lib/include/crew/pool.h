@@ -21,6 +21,7 @@
  */
 
 #include <crew/error.h>
+#include <crew/pipe.h>
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
@@ -285,6 +286,10 @@ CREW_PUBLIC int crew_task_fail(crew_task *t, int code, const char *format, ...)
 
 /* A granted queue, lent until the worker ends. -ENOENT: not granted. */
 CREW_PUBLIC int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q);
+
+/* A granted end of a pipe, likewise. The program uses the other end. Under a sandbox, descriptors
+ * are sent and received with the word "unix" only. */
+CREW_PUBLIC int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c);
 
 /* What the task is at, for those who look from outside (crew ps): up to 63 bytes of it are kept,
  * until the task ends or says something else; NULL or "" takes it back. No system call. */

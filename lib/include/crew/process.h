@@ -47,7 +47,24 @@ enum {
         CREW_PROCESS_DETACHED = 2,
         /* Leads a process group of its own. */
         CREW_PROCESS_GROUP = 4,
+        /* Leads a session of its own, and so a group: it has no terminal. */
+        CREW_PROCESS_SESSION = 8,
+        /* For programs: the start waits until it runs, or answers why it does not. */
+        CREW_PROCESS_WAIT_EXEC = 16,
 };
+
+/* What one of the three standard descriptors of a child becomes. */
+enum {
+        CREW_STDIO_INHERIT = 0, /* the host's own */
+        CREW_STDIO_NULL = 1,    /* /dev/null */
+        CREW_STDIO_PIPE = 2,    /* a pipe; the other end is crew_process_stdio() */
+        CREW_STDIO_FD = 3,      /* a copy of the descriptor `fd`, which stays the caller's */
+};
+
+typedef struct crew_stdio {
+        int kind; /* CREW_STDIO_... */
+        int fd;   /* for CREW_STDIO_FD; else 0 */
+} crew_stdio;
 
 typedef struct crew_process_options {
         size_t size;      /* of this struct; CREW_OPT sets it */
@@ -55,6 +72,14 @@ typedef struct crew_process_options {
         uint64_t flags;   /* CREW_PROCESS_...; DAEMON with DETACHED is -EINVAL */
         int method;       /* CREW_METHOD_... */
         size_t arg_size;  /* bytes copied from arg by _new; 0 = the pointer itself */
+        /* What stays open in a program beside 0-2, under its number; -EINVAL for a target. Close-
+         * on-exec is taken off in the child only. Copied; they must be open at the start. */
+        const int *keep_fds;
+        size_t n_keep_fds;
+        const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start,
+                                   which is all there is for a target */
+        const char *cwd;        /* where it works; copied. NULL = where the host works at the start */
+        crew_stdio in, out, err; /* its stdin, stdout, stderr */
 } crew_process_options;
 
 /* How a process ended. */
@@ -67,6 +92,7 @@ typedef struct crew_exit {
         int64_t user_time;   /* ns */
         int64_t system_time; /* ns */
         uint64_t max_rss;    /* bytes */
+        int exec_errno;      /* why the program could not be run, positive; 0: it ran */
 } crew_exit;
 
 /*
@@ -77,11 +103,30 @@ CREW_PUBLIC int crew_process_new(
         crew_process **p, crew_target_fn *target, void *arg, const crew_process_options *o);
 
 /*
+ * A process that will run the program argv[0] with the arguments argv (NULL ends them), which are
+ * copied; @o may be NULL. Nothing is started yet. A name without a slash is looked up in PATH (of
+ * `env` if that is given), relative ones in `cwd`; a script without "#!" runs in /bin/sh.
+ *
+ * The program gets the descriptors 0-2 and keep_fds, nothing else. No signal is blocked in it; all
+ * have their default actions, except that ignored ones (but SIGPIPE, SIGXFSZ and SIGCHLD) stay
+ * ignored. The exec makes it visible to the host's waitpid(-1) and SIGCHLD, whatever crew does: a
+ * host that collects it there takes its status (see above). Its start costs the same in a large
+ * host as in a small one, and never waits: a program that cannot be run ends with 127 (it is not
+ * there) or 126, and crew_process_exit() tells why. CREW_PROCESS_WAIT_EXEC asks the start to wait.
+ *
+ * Returns 0; -EINVAL (no program, a start method or arg_size, unknown flags, bad stdio); -ENOMEM.
+ */
+CREW_PUBLIC int crew_process_new_exec(
+        crew_process **p, const char *const argv[], const crew_process_options *o);
+
+/*
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
- * that nothing is written twice.
+ * that nothing is written twice; programs are started without.
  * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
- * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer. After a
- * failure other than EALREADY it can be tried again; nothing is left of it.
+ * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer; -EBADF: a
+ * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
+ * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other than
+ * EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 
@@ -126,6 +171,15 @@ CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
 
 /* Its pidfd, readable once it has ended; borrowed from the handle. -ESRCH before the start. */
 CREW_PUBLIC int crew_process_fd(const crew_process *p);
+
+/*
+ * The host's end of a CREW_STDIO_PIPE of a child that was started: `which` is 0, 1 or 2; of 0 it is
+ * the end to write to. Blocking, close-on-exec, borrowed: _close_stdio closes it (the child then
+ * reads the end of its input), as does _free. Children that the host forks meanwhile have copies.
+ * Returns the descriptor; -ENOENT: no such pipe, or its end was closed; -EINVAL; -ESRCH; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_stdio(crew_process *p, int which);
+CREW_PUBLIC int crew_process_close_stdio(crew_process *p, int which);
 
 /* Its pid, also after it has ended; -ESRCH before the start. */
 CREW_PUBLIC pid_t crew_process_pid(const crew_process *p);

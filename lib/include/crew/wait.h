@@ -7,7 +7,7 @@
  *
  * Operations are armed with a tag of the caller's choice and complete inside crew_waiter_wait, and
  * only there: buffers are touched and messages taken nowhere else, so a cancelled operation has
- * either completed before or has had no effect. join, get and put fire once; readable, writable, fd
+ * either completed before or has had no effect. join, get, put and recv fire once; readable, writable, fd
  * and timer until cancelled. An armed operation keeps its object alive, so every _free is safe. A
  * closed queue completes its operations once with -EPIPE (get and readable after the last message)
  * and disarms them.
@@ -18,6 +18,7 @@
  */
 
 #include <crew/error.h>
+#include <crew/pipe.h>
 #include <crew/process.h>
 #include <crew/queue.h>
 
@@ -29,7 +30,7 @@ typedef struct crew_waiter crew_waiter;
 
 enum {
         CREW_JOINED,   /* result 0; ask crew_process_exitcode for the code */
-        CREW_GOT,      /* result = size of the message */
+        CREW_GOT,      /* get, recv: result = size of the message */
         CREW_PUT_IN,   /* result 0 */
         CREW_READABLE, /* there may be a message; again at every wait while there is */
         CREW_WRITABLE, /* there may be room; again at every wait while there is */
@@ -41,7 +42,7 @@ enum {
 typedef struct crew_completion {
         uint64_t tag;
         int64_t result; /* as above, or a negative errno */
-        void *object;   /* the process or queue; NULL for fd, timer and wake */
+        void *object;   /* the process, queue or connection; NULL for fd, timer and wake */
         int kind;
         uint32_t revents; /* CREW_FD: EPOLLIN and so on */
 } crew_completion;
@@ -69,6 +70,8 @@ CREW_PUBLIC int crew_waiter_wait(crew_waiter *w, crew_completion *out, int max, 
  *   join      `p` ends. Also for crew_parent_process(). -ESRCH: not started.
  *   get       takes one message into `buf`, which stays the waiter's until completion or cancel.
  *   put       puts one message from `data`, which likewise stays until then.
+ *   recv      receives one message into `buf`, likewise. To be told of messages (or of room to send)
+ *             without taking them, use fd with crew_connection_fd().
  *   readable  `q` has a message, or is closed.
  *   writable  `q` has room, or is closed.
  *   fd        `fd` has one of `events` (EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP; EPOLLERR and
@@ -80,6 +83,8 @@ CREW_PUBLIC int crew_waiter_get(
         crew_waiter *w, crew_queue *q, void *buf, size_t cap, uint64_t tag);
 CREW_PUBLIC int crew_waiter_put(
         crew_waiter *w, crew_queue *q, const void *data, size_t size, uint64_t tag);
+CREW_PUBLIC int crew_waiter_recv(
+        crew_waiter *w, crew_connection *c, void *buf, size_t cap, uint64_t tag);
 CREW_PUBLIC int crew_waiter_readable(crew_waiter *w, crew_queue *q, uint64_t tag);
 CREW_PUBLIC int crew_waiter_writable(crew_waiter *w, crew_queue *q, uint64_t tag);
 CREW_PUBLIC int crew_waiter_fd(crew_waiter *w, int fd, uint32_t events, uint64_t tag);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_TOOLS_CREW_RECORDS_H
+#define CREW_TOOLS_CREW_RECORDS_H
+
+/* A descriptor read as records that end with a delimiter, in constant memory. */
+
+#include "bytes.h"
+
+#include <stdbool.h>
+
+/* No argument of a command may be longer by far: such a record is read with the wrong delimiter. */
+enum { RECORDS_LONGEST = 4 << 20 };
+
+struct records {
+        int fd;
+        char delimiter;
+        bool ended;
+        struct bytes buffer;
+        size_t from;    /* the next record begins here */
+        size_t scanned; /* up to here there is no delimiter */
+};
+
+void records_open(struct records *r, int fd, char delimiter);
+
+/*
+ * The next record, without its delimiter and ended with a zero; valid until the next call. The last
+ * one need not have a delimiter. Returns 1; 0 at the end; -EAGAIN: records_fill() first;
+ * -EMSGSIZE: longer than RECORDS_LONGEST; -EILSEQ: a zero byte inside.
+ */
+int records_next(struct records *r, const char **record, size_t *length);
+
+/* Reads once, which may block if there is nothing to read. 0, or a negative errno. */
+int records_fill(struct records *r);
+
+/* Also closes the descriptor, unless it is stdin. */
+void records_close(struct records *r);
+
+#endif
