@@ -173,7 +173,7 @@ static void catch_up(const brood *b, child *c)
                         .ring = s->ring };
                 int fds[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
 
-                if (crew__post_send(c->control, &ask, sizeof ask, fds) < 0)
+                if (crew__post_send(c->control, &ask, sizeof ask, fds, CREW__POST_FDS) < 0)
                         return;
                 c->granted++;
         }
@@ -202,7 +202,8 @@ static void serve(brood *b)
         crew__answer answer = { .result = -EINVAL };
         crew__ask ask;
 
-        r = crew__post_receive(b->nest->socket, &ask, sizeof ask, fds);
+        r = (int)crew__post_receive(
+                b->nest->socket, &ask, sizeof ask, fds, CREW__POST_FDS);
         if (r == -EAGAIN || r == -EINTR)
                 return;
         /* The pool is gone. (A message that only lost its descriptors is answered.) */
@@ -218,7 +219,7 @@ static void serve(brood *b)
         if (r > 0)
                 with[0] = b->child[ask.row].pidfd;
         answer.result = r;
-        (void)crew__post_send(b->nest->socket, &answer, sizeof answer, with);
+        (void)crew__post_send(b->nest->socket, &answer, sizeof answer, with, CREW__POST_FDS);
         for (size_t i = 0; i < CREW__POST_FDS; i++)
                 (void)crew__close(fds[i]);
 }

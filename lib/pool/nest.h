@@ -14,7 +14,7 @@
  * the eventfds of grants. In the zygote everything else lies above these.
  */
 
-#include "pool/post.h"
+#include "process/post.h"
 #include "pool/zygote.h"
 #include "status/pool-page.h"
 

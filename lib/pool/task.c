@@ -84,7 +84,9 @@ static void receive_grants(int control)
         crew__segment *s;
         crew__ask grant;
 
-        while ((r = crew__post_receive(control, &grant, sizeof grant, fds)) > 0 || r == -EMFILE) {
+        while ((r = (int)crew__post_receive(
+                        control, &grant, sizeof grant, fds, CREW__POST_FDS)) > 0 ||
+                r == -EMFILE) {
                 if (r == -EMFILE)
                         continue;
                 r = crew__segment_find(&s, grant.ref);

@@ -170,10 +170,11 @@ static int await_answer(crew__zygote *z, crew__answer *answer, int fds[CREW__POS
         int r;
 
         for (;;) {
-                r = crew__post_receive(z->socket, answer, sizeof *answer, fds);
-                if (r == 1 && answer->number == z->asked)
+                r = (int)crew__post_receive(
+                        z->socket, answer, sizeof *answer, fds, CREW__POST_FDS);
+                if (r > 0 && answer->number == z->asked)
                         return 0;
-                if (r == 1 || r == -EMFILE) {
+                if (r > 0 || r == -EMFILE) {
                         (void)crew__close(fds[0]);
                         if (r == -EMFILE && answer->number == z->asked)
                                 return r;
@@ -200,7 +201,7 @@ static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int
         /* Somebody else may hold a copy of the zygote's end of the socket: ask its pidfd. */
         r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
         if (r == 0)
-                r = crew__post_send(z->socket, question, sizeof *question, send);
+                r = crew__post_send(z->socket, question, sizeof *question, send, CREW__POST_FDS);
         if (r == 0)
                 r = await_answer(z, &answer, fds);
         (void)pthread_mutex_unlock(&z->lock);

@@ -4,6 +4,7 @@
 
 #include "kernel/lock.h"
 #include "kernel/syscall.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
 #include "process/registry.h"
 #include "status/page.h"
@@ -89,10 +90,10 @@ static void finish(int status, void *unused)
 
 static bool parent_is_gone(const crew__launch *l)
 {
-        pid_t parent = getppid();
+        pid_t parent = getppid(), expected = l->maker ? l->maker : l->parent;
 
         /* 0: it lives outside this pid namespace. */
-        return (parent != l->parent && parent != 0) || crew__readable(l->parent_fd, 0) == 0;
+        return (parent != expected && parent != 0) || crew__readable(l->parent_fd, 0) == 0;
 }
 
 /* The death signal is lost if the parent died before it was asked for; then look. */
@@ -132,9 +133,10 @@ void crew__child_main(const crew__launch *l)
         if (l->tied)
                 tie_to_parent(l);
         crew__guardian_forget();
+        crew__forkserver_forget();
         /* The first look at the generation resets what was inherited. It is known to be missing,
          * and reading the wiped page before writing it would be two page faults. */
-        me.generation = crew__generation_slow();
+        me.generation = l->fresh ? crew__generation() : crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
         crew__current_become(p, l->parent);
         crew__status_become(p->row);
@@ -147,6 +149,8 @@ void crew__child_main(const crew__launch *l)
                 crew__sys_exit(NEVER_RAN);
         if (on_exit(finish, NULL) != 0)
                 crew__sys_exit(NEVER_RAN);
+        if (l->fresh)
+                crew__page_arrive(crew__child_page_of(p->page), CREW__ARRIVAL_READY, 0);
         if (!l->raw)
                 wait_at_gate(l, me.page);
         (void)crew__sys_sigmask(SIG_SETMASK, &l->mask, NULL);

@@ -69,6 +69,14 @@ void crew__current_become(crew_process *p, pid_t parent_pid)
         atomic_store(&known_for, self.generation);
 }
 
+void crew__current_pose(const char *name, const char *identity, uint64_t flags, int pidfd)
+{
+        self.name = name;
+        self.identity = identity;
+        self.flags = flags;
+        self.pidfd = pidfd;
+}
+
 crew_process *crew_current_process(void)
 {
         crew__registry_prepare();

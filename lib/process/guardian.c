@@ -11,20 +11,25 @@
 /* How long the exit hook tries for a lock that an interrupted thread may hold. */
 #define PATIENCE CREW_MS(100)
 
+/* A guardian that does not answer within this is stopped or broken. */
+#define ANSWER CREW_S(1)
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static crew__server server = { .pidfd = -1, .socket = -1 };
 
 /* In the guardian. */
 
-static int guard(crew__serving *s, const void *request, size_t size, int fd)
+static int guard(crew__serving *s, const void *request, size_t size, int *fds, int *with)
 {
         int row;
 
         (void)request;
         (void)size;
-        if (fd < 0)
+        (void)with;
+        if (fds[0] < 0)
                 return -EBADF;
-        row = crew__serving_watch(s, fd);
+        row = crew__serving_watch(s, fds[0]);
+        fds[0] = -1;
         return row < 0 ? row : 0;
 }
 
@@ -45,7 +50,7 @@ static int hand_over(const crew_process *p)
 {
         static const char please = 'g';
 
-        return crew__server_ask(&server, &please, sizeof please, p->pidfd);
+        return crew__server_ask(&server, &please, sizeof please, &p->pidfd, 1, NULL, ANSWER);
 }
 
 static int hand_over_again(crew_process *p, void *unused)

@@ -6,6 +6,7 @@
  */
 
 #include "base/clock.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
 #include "process/registry.h"
 
@@ -73,12 +74,14 @@ void crew__hook_run(void)
 {
         (void)crew__generation();
         /* Most children have none of their own, and a page that is not touched is not copied. */
-        if ((crew__registry_empty() && !crew__guardian_runs()) || !is_enabled())
+        if ((crew__registry_empty() && !crew__guardian_runs() && !crew__forkserver_runs()) ||
+                !is_enabled())
                 return;
         end_daemons(SIGTERM);
         end_daemons(SIGKILL);
         join_others();
         crew__guardian_end();
+        crew__forkserver_end();
 }
 
 void crew__hook_install(void)

@@ -3,12 +3,37 @@
 /* The end of a process: waiting for it, collecting it once, telling it to everybody who asks. */
 
 #include "base/clock.h"
+#include "kernel/lock.h"
 #include "kernel/syscall.h"
+#include "process/forkserver.h"
 #include "process/process.h"
 #include "process/registry.h"
 #include "status/page.h"
 
 #include <string.h>
+
+/* What a fork server gets to note how its child ended; it is stopped if that is not enough. */
+#define NOTING CREW_S(1)
+
+/*
+ * A child of the fork server has ended: the server collects it and notes how, within microseconds
+ * if it runs. When it is dead or stopped others may know.
+ */
+static bool told_by_server(const crew_process *p, crew__ending *ending)
+{
+        crew__child_page *page = crew__child_page_of(p->page);
+        int64_t until = crew_clock() + NOTING;
+        bool hopeful = true;
+
+        while (!crew__page_obituary(page, ending)) {
+                if (!hopeful)
+                        return false;
+                hopeful = crew__forkserver_is(p->server) && crew_clock() < until;
+                if (hopeful)
+                        (void)crew__sys_futex_wait(&page->told, 0, crew_clock() + CREW__SLICE);
+        }
+        return true;
+}
 
 /*
  * Somebody else collected the status (a waitpid(-1) in the host, or the kernel because SIGCHLD is
@@ -20,6 +45,8 @@ static void reconstruct(crew_process *p, crew__ending *ending)
         int code;
 
         *ending = (crew__ending){ .known = false };
+        if (p->server && told_by_server(p, ending))
+                return;
         if (crew__pidfd_remembers(p->pidfd, ending))
                 return;
         if (p->page && crew__page_exit(crew__page_of(p->page), &code))
@@ -34,7 +61,7 @@ static int collect(crew_process *p)
 
         if (atomic_load(&p->state) == CREW__ENDED)
                 return 1;
-        if (p->role == CREW__CHILD)
+        if (p->role == CREW__CHILD && !p->server)
                 r = crew__pidfd_collect(p->pidfd, &ending);
         if (r == 0) {
                 if (p->setup)

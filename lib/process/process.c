@@ -16,8 +16,12 @@ static int check_target(crew_target_fn *target, const void *arg, const crew_proc
 {
         if (!target)
                 return crew__fail(EINVAL, "process: no target function");
-        if (o->method != CREW_METHOD_DEFAULT && o->method != CREW_METHOD_FORK)
+        if (o->method < CREW_METHOD_DEFAULT || o->method > CREW_METHOD_SPAWN)
                 return crew__fail(EINVAL, "process: unknown start method %d", o->method);
+        if (o->method > CREW_METHOD_FORK && arg && !o->arg_size)
+                return crew__fail(EINVAL,
+                        "process: a pointer means nothing in a process that is not a fork; set "
+                        "arg_size, and arg is copied");
         if (o->arg_size && !arg)
                 return crew__fail(EINVAL, "process: arg_size is %zu but arg is NULL", o->arg_size);
         if (o->flags & CREW_PROCESS_WAIT_EXEC)
@@ -107,6 +111,7 @@ static crew_process *allocate(const void *arg, const crew_process_options *o)
         *p = (crew_process){ .flags = o->flags, .pidfd = -1 };
         if (o->arg_size)
                 p->arg = memcpy((char *)p + sizeof *p, arg, o->arg_size);
+        p->arg_size = o->arg_size;
         text = (char *)p + sizeof *p + copied;
         (void)memcpy(text, o->name ? o->name : default_prefix, name);
         p->name = text;
@@ -137,6 +142,7 @@ static int make(crew_process **process, const void *arg, const char *const argv[
         p->generation = crew__generation();
         p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
         p->setup = setup;
+        p->method = o->method ? o->method : CREW_METHOD_FORK;
         if (!(o->flags & CREW_PROCESS_DETACHED) && crew_process_daemon(crew_current_process()) > 0)
                 p->flags |= CREW_PROCESS_DAEMON;
         *process = p;

@@ -49,16 +49,20 @@ struct __attribute__((aligned(16))) crew_process {
         pthread_mutex_t lock;
         pid_t pid;
         int pidfd;
-        crew__segment *page; /* its status page, or NULL */
+        crew__segment *page;   /* its status page, or NULL */
         struct crew__row *row; /* in this process's page, or NULL */
         crew__ending ending;
 
         crew_target_fn *target;
         void *arg;            /* the caller's, or a copy in this block */
+        size_t arg_size;      /* of the copy */
         const char *name;     /* both in one block behind the handle */
         const char *identity; /* "1", its children "1:1": default names are made of it */
         uint64_t flags;       /* CREW_PROCESS_... */
         crew__setup *setup;   /* or NULL; its image and error under the lock */
+        int method;           /* CREW_METHOD_..., never DEFAULT */
+        pid_t server;         /* the fork server whose child it is, or 0 */
+        int spawn_error;      /* why /proc/self/exe could not be run */
 
         /* Under the registry's lock. */
         crew_process *next, *previous;
@@ -99,6 +103,10 @@ int crew__self_pidfd(void);
 /* In a new child: it is `p` from now on, and what was current is its parent. */
 void crew__current_become(crew_process *p, pid_t parent);
 
+/* In a new process that is no fork: describes the one that started it, before crew__current_become
+ * makes that its parent. The strings are kept. */
+void crew__current_pose(const char *name, const char *identity, uint64_t flags, int pidfd);
+
 /* The number of the next process made here: 1, 2, ... */
 unsigned crew__current_next_number(void);
 
@@ -126,6 +134,10 @@ typedef struct crew__launch {
         bool raw;                  /* clone3: there is no gate */
         bool tied;                 /* PDEATHSIG */
         bool stale_out, stale_err; /* streams that another thread was using */
+
+        /* In a child that is no fork of its parent. */
+        bool fresh;
+        pid_t maker; /* its parent for the kernel: a server, or 0: `parent` */
 } crew__launch;
 
 /* The whole life of a child from the fork on; signals are blocked at its start. */

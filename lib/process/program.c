@@ -16,7 +16,7 @@
  * meanwhile. Sized by the first look and filled by a second, so a thread that adds to it in between
  * loses only what it adds.
  */
-static size_t count_environment(size_t *bytes)
+size_t crew__environment_count(size_t *bytes)
 {
         size_t n = 0;
 
@@ -25,7 +25,7 @@ static size_t count_environment(size_t *bytes)
         return n;
 }
 
-static void copy_environment(const char **list, size_t n, char *text, size_t bytes)
+size_t crew__environment_copy(const char **list, size_t n, char *text, size_t bytes)
 {
         size_t i = 0;
 
@@ -39,6 +39,7 @@ static void copy_environment(const char **list, size_t n, char *text, size_t byt
                 bytes -= size;
         }
         list[i] = NULL;
+        return i;
 }
 
 static const char *search_path(const crew__setup *s)
@@ -83,7 +84,7 @@ static int prepare(const crew_process *p, crew__image **image)
         while (s->argv[n_argv])
                 n_argv++;
         if (!s->env)
-                n_env = count_environment(&env);
+                n_env = crew__environment_count(&env);
         /* One pointer more before the arguments, for a shell. */
         size = (n_argv + 2 + n_env + 1) * sizeof *lists + (size_t)length + 1 + env;
         m = crew__image_new(size, &room);
@@ -96,7 +97,7 @@ static int prepare(const crew_process *p, crew__image **image)
         m->program = memcpy(text, found, (size_t)length + 1);
         m->envp = s->env;
         if (!s->env) {
-                copy_environment(lists + n_argv + 2, n_env, text + length + 1, env);
+                (void)crew__environment_copy(lists + n_argv + 2, n_env, text + length + 1, env);
                 m->envp = lists + n_argv + 2;
         }
         *image = m;
@@ -108,11 +109,9 @@ static void fill(crew__image *m, const crew__launch *l)
         const crew_process *p = l->p;
         const crew__setup *s = p->setup;
 
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < 3 && s; i++)
                 m->stdio[i] = s->theirs[i];
-        m->directory = s->directory;
-        m->keep = s->keep;
-        m->n_keep = s->n_keep;
+        m->directory = s ? s->directory : -1;
         m->session = p->flags & CREW_PROCESS_SESSION;
         m->group = p->flags & CREW_PROCESS_GROUP;
         m->tied = l->tied;
@@ -157,24 +156,32 @@ static int failed(const crew_process *p, int err)
         }
 }
 
+int crew__program_run(crew__launch *l, crew__image *m)
+{
+        crew_process *p = l->p;
+        int pidfd = -1, pid;
+
+        fill(m, l);
+        pid = crew__image_start(m, &pidfd);
+        if (pid < 0)
+                return failed(p, -pid);
+        p->pid = pid;
+        p->pidfd = crew__above_stdio(pidfd);
+        return m->gated ? guard(p, m) : 0;
+}
+
 int crew__program_start(crew__launch *l)
 {
         crew_process *p = l->p;
         crew__image *m;
-        int pidfd = -1, pid, r;
+        int r;
 
         r = prepare(p, &m);
         if (r < 0)
                 return r;
-        fill(m, l);
-        pid = crew__image_start(m, &pidfd);
-        if (pid < 0) {
-                crew__image_free(m);
-                return failed(p, -pid);
-        }
-        p->pid = pid;
-        p->pidfd = crew__above_stdio(pidfd);
-        r = m->gated ? guard(p, m) : 0;
+        m->keep = p->setup->keep;
+        m->n_keep = p->setup->n_keep;
+        r = crew__program_run(l, m);
         if (r < 0) {
                 crew__image_free(m);
                 return r;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "kernel/syscall.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
 #include "status/page.h"
 
@@ -27,6 +28,7 @@ static void reset(void)
         first = last = NULL;
         atomic_store(&listed, 0);
         crew__guardian_reset();
+        crew__forkserver_reset();
         crew__current_reset();
         crew__hook_reset();
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * Inside a server. System calls only, no memory but its own stack and its table.
+ * Inside a server: the loop. System calls only, no memory but its own stack and its table, for the
+ * server may be a copy of a process that had threads.
  */
 
+#include "process/serve.h"
 #include "kernel/features.h"
 #include "kernel/inherit.h"
 #include "kernel/syscall.h"
-#include "process/server.h"
+#include "process/post.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -31,19 +33,19 @@ struct crew__serving {
         unsigned rows, used;
 };
 
-static void settle(crew__serving *s)
+static void settle(const crew__service *service, int socket, int application)
 {
         static const uint64_t all = UINT64_MAX;
         struct rlimit limit;
         int keep[2];
 
         (void)crew__sys_sigmask(SIG_SETMASK, &all, NULL);
-        (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)s->service->name, 0);
+        (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)service->name, 0);
         /* A signal to the application's group, even SIGKILL, is not for us: we come after. */
         (void)crew__syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
         (void)crew__syscall(SYS_chdir, (long)"/", 0, 0, 0, 0, 0);
-        keep[0] = s->socket < s->application ? s->socket : s->application;
-        keep[1] = s->socket < s->application ? s->application : s->socket;
+        keep[0] = socket < application ? socket : application;
+        keep[1] = socket < application ? application : socket;
         /* Answered long ago if at all: finding out would start a process. */
         (void)crew__close_others(keep, 2, -1,
                 (atomic_load(&crew__feature_answers[CREW__CLOSE_RANGE]) & 0xff) ==
@@ -105,6 +107,11 @@ int crew__serving_watch(crew__serving *s, int pidfd)
         return (int)i;
 }
 
+int crew__serving_pidfd(const crew__serving *s, unsigned row)
+{
+        return s->row[row];
+}
+
 void crew__serving_signal(crew__serving *s, int sig)
 {
         for (unsigned i = 0; i < s->rows; i++) {
@@ -124,48 +131,35 @@ static void row_ended(crew__serving *s, unsigned row)
         s->used--;
 }
 
-/* The descriptor that came with a message, or -1: there was none, or none was left for it. */
-static int descriptor_of(struct msghdr *message)
-{
-        struct cmsghdr *c = CMSG_FIRSTHDR(message);
-        int fd;
-
-        if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-                c->cmsg_len < CMSG_LEN(sizeof fd))
-                return -1;
-        memcpy(&fd, CMSG_DATA(c), sizeof fd);
-        return fd;
-}
-
 /* Serves one request. Returns false when there is none; drops the socket at its end. */
 static bool serve_one(crew__serving *s)
 {
-        char request[CREW__REQUEST_MAX], control[CMSG_SPACE(sizeof(int))]
-                __attribute__((aligned(__alignof__(struct cmsghdr))));
-        struct iovec part = { .iov_base = request, .iov_len = sizeof request };
-        struct msghdr message = { .msg_iov = &part,
-                .msg_iovlen = 1,
-                .msg_control = control,
-                .msg_controllen = sizeof control };
-        int32_t answer;
-        long n;
+        int fds[CREW__POST_MOST], with = -1;
+        crew__reply answer = { .result = 0 };
+        crew__question question;
+        ssize_t n;
 
         if (s->socket < 0)
                 return false;
-        n = crew__syscall(
-                SYS_recvmsg, s->socket, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0, 0, 0);
+        n = crew__post_receive(s->socket, &question, sizeof question, fds, CREW__POST_MOST);
         if (n == -EAGAIN || n == -EINTR)
                 return false;
-        if (n <= 0) {
+        if (n == 0 || (n < 0 && n != -EMFILE) ||
+                (n > 0 && n < (ssize_t)offsetof(crew__question, request))) {
                 s->socket = (crew__sys_close(s->socket), -1);
                 return false;
         }
-        if (message.msg_flags & MSG_CTRUNC)
-                answer = -EMFILE;
+        answer.number = question.number;
+        if (n < 0)
+                answer.result = -EMFILE;
         else
-                answer = s->service->request(s, request, (size_t)n, descriptor_of(&message));
-        (void)crew__syscall(SYS_sendto, s->socket, (long)&answer, sizeof answer,
-                MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+                answer.result = s->service->request(s, question.request,
+                        (size_t)n - offsetof(crew__question, request), fds, &with);
+        (void)crew__post_send(s->socket, &answer, sizeof answer, &with, 1);
+        for (size_t i = 0; n > 0 && i < CREW__POST_MOST; i++) {
+                if (fds[i] >= 0)
+                        (void)crew__sys_close(fds[i]);
+        }
         return true;
 }
 
@@ -178,7 +172,7 @@ static void __attribute__((noreturn)) last_things(crew__serving *s)
         crew__sys_exit(0);
 }
 
-void crew__serve(const crew__service *service, int socket, int application)
+void crew__serving_run(const crew__service *service, int socket, int application)
 {
         crew__serving serving = {
                 .service = service, .socket = socket, .application = application
@@ -186,7 +180,6 @@ void crew__serve(const crew__service *service, int socket, int application)
         crew__serving *s = &serving;
         struct epoll_event events[64];
 
-        settle(s);
         s->epoll = (int)crew__syscall(SYS_epoll_create1, EPOLL_CLOEXEC, 0, 0, 0, 0, 0);
         if (s->epoll < 0 || watch_descriptor(s, socket, THE_SOCKET) < 0 ||
                 watch_descriptor(s, application, THE_APPLICATION) < 0)
@@ -212,4 +205,10 @@ void crew__serve(const crew__service *service, int socket, int application)
                         last_things(s);
         }
         crew__sys_exit(0);
+}
+
+void crew__serve(const crew__service *service, int socket, int application)
+{
+        settle(service, socket, application);
+        crew__serving_run(service, socket, application);
 }

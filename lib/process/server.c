@@ -9,14 +9,13 @@
 #include "kernel/features.h"
 #include "kernel/pidfd.h"
 #include "kernel/syscall.h"
+#include "process/post.h"
 #include "process/process.h"
+#include "process/serve.h"
 
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-/* A server that does not answer within this is stopped or broken. */
-#define PATIENCE CREW_S(1)
 
 /* What it gets to end itself. */
 #define FAREWELL CREW_MS(100)
@@ -71,50 +70,53 @@ int crew__server_start(crew__server *server, const crew__service *service)
         return 0;
 }
 
-static int send_request(const crew__server *server, const void *request, size_t size, int fd)
+/* The answer to the last question; those to earlier ones, which nobody waited for, are dropped. */
+static int await_answer(const crew__server *server, crew__reply *answer, int *fd, int64_t deadline)
 {
-        union {
-                struct cmsghdr header;
-                char bytes[CMSG_SPACE(sizeof(int))];
-        } control = { .header = { .cmsg_level = SOL_SOCKET,
-                              .cmsg_type = SCM_RIGHTS,
-                              .cmsg_len = CMSG_LEN(sizeof(int)) } };
-        struct iovec part = { .iov_len = size };
-        struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+        ssize_t n;
         int r;
 
-        memcpy(&part.iov_base, &request, sizeof request);
-        if (fd >= 0) {
-                memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-                message.msg_control = &control;
-                message.msg_controllen = sizeof control;
+        for (;;) {
+                n = crew__post_receive(server->socket, answer, sizeof *answer, fd, 1);
+                if ((n == sizeof *answer || n == -EMFILE) && answer->number == server->asked)
+                        return n < 0 ? -EMFILE : 0;
+                if (n > 0 || n == -EMFILE) {
+                        *fd = crew__close(*fd);
+                        continue;
+                }
+                if (n == 0)
+                        return -EPIPE;
+                if (n != -EAGAIN)
+                        return (int)n;
+                r = crew__readable(server->socket, deadline);
+                if (r < 0 && r != -EINTR)
+                        return r;
         }
-        r = (int)crew__syscall(
-                SYS_sendmsg, server->socket, (long)&message, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0, 0);
-        return r == -EAGAIN ? -ETIMEDOUT : r == -ECONNRESET ? -EPIPE : r;
 }
 
-int crew__server_ask(const crew__server *server, const void *request, size_t size, int fd)
+int crew__server_ask(crew__server *server, const void *request, size_t size, const int *fds,
+        size_t n, int *with, int64_t patience)
 {
-        int64_t deadline = crew_clock() + PATIENCE;
-        int32_t answer;
-        int r;
+        int64_t deadline = crew_clock() + patience;
+        crew__question question = { .number = ++server->asked };
+        crew__reply answer = { .result = 0 };
+        int fd = -1, r;
 
         /* A fork of the host may keep the server's end of the socket open: ask the pidfd. */
         if (crew__readable(server->pidfd, 0) == 0)
                 return -EPIPE;
-        r = send_request(server, request, size, fd);
-        while (r >= 0) {
-                r = (int)crew__syscall(SYS_recvfrom, server->socket, (long)&answer, sizeof answer,
-                        MSG_DONTWAIT, 0, 0);
-                if (r == (int)sizeof answer)
-                        return answer;
-                if (r >= 0)
-                        return -EPIPE;
-                if (r == -EAGAIN)
-                        r = crew__readable(server->socket, deadline);
-        }
-        return r == -ECONNRESET ? -EPIPE : r;
+        memcpy(question.request, request, size);
+        r = crew__post_send(
+                server->socket, &question, offsetof(crew__question, request) + size, fds, n);
+        if (r == 0)
+                r = await_answer(server, &answer, &fd, deadline);
+        if (r == 0 && with)
+                *with = fd;
+        else
+                (void)crew__close(fd);
+        if (r == -ECONNRESET)
+                return -EPIPE;
+        return r == -EAGAIN ? -ETIMEDOUT : r < 0 ? r : answer.result;
 }
 
 void crew__server_end(crew__server *server)

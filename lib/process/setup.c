@@ -18,7 +18,8 @@ static const crew_stdio *stdio_of(const crew_process_options *o, int which)
 
 bool crew__setup_wanted(const crew_process_options *o)
 {
-        return o->in.kind || o->out.kind || o->err.kind || o->cwd;
+        return o->in.kind || o->out.kind || o->err.kind || o->cwd || o->env || o->n_keep_fds ||
+               o->n_grants;
 }
 
 static int check_stdio(const crew_process_options *o)
@@ -43,11 +44,15 @@ static int check(const char *const argv[], const crew_process_options *o)
 
         if (r < 0)
                 return r;
-        if (!argv && (o->env || o->n_keep_fds))
+        if (!argv && o->method <= CREW_METHOD_FORK && (o->env || o->n_keep_fds))
                 return crew__fail(EINVAL,
-                        "process: %s is for programs (crew_process_new_exec); a forked child "
-                        "shares the host's",
+                        "process: %s is for programs (crew_process_new_exec) and other start "
+                        "methods; a forked child shares the host's",
                         o->env ? "env" : "keep_fds");
+        if (argv && o->n_grants)
+                return crew__fail(EINVAL, "process: a program cannot be granted anything");
+        if (o->n_grants && !o->grants)
+                return crew__fail(EINVAL, "process: n_grants is %zu but no array", o->n_grants);
         if (o->n_keep_fds && !o->keep_fds)
                 return crew__fail(EINVAL, "process: n_keep_fds is %zu but no array", o->n_keep_fds);
         for (size_t i = 0; i < o->n_keep_fds; i++) {
@@ -90,12 +95,24 @@ static int ascending(const void *a, const void *b)
         return (left > right) - (left < right);
 }
 
+static int find_grants(crew__setup *s, const crew_process_options *o)
+{
+        while (s->n_grants < o->n_grants) {
+                if (crew__segment_find(&s->grants[s->n_grants], o->grants[s->n_grants]) < 0)
+                        return crew__fail(ENOENT,
+                                "process: grant %zu names nothing that this process holds",
+                                s->n_grants);
+                s->n_grants++;
+        }
+        return 0;
+}
+
 /* Everything in one block: pointers, then descriptors, then text. */
 int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_process_options *o)
 {
         size_t text = 0, n_argv = measure(argv, &text), n_env = measure(o->env, &text);
         size_t n_keep = o->n_keep_fds + 3, cwd = o->cwd ? strlen(o->cwd) + 1 : 0;
-        const char **lists;
+        const char **lists, **pointers;
         crew__setup *s;
         char *at;
         int *keep, r;
@@ -107,8 +124,8 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
                 *setup = NULL;
                 return 0;
         }
-        s = malloc(sizeof *s + (n_argv + n_env + 2) * sizeof *lists + n_keep * sizeof *keep + text +
-                   cwd);
+        s = malloc(sizeof *s + (n_argv + n_env + 2 + o->n_grants) * sizeof *lists +
+                   n_keep * sizeof *keep + text + cwd);
         if (!s)
                 return crew__fail(ENOMEM, "process: no memory for arguments or environment");
         *s = (crew__setup){ .stdio = { o->in, o->out, o->err },
@@ -117,7 +134,9 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
                 .directory = -1,
                 .ours = { -1, -1, -1 } };
         lists = (const char **)(s + 1);
-        keep = (int *)(lists + n_argv + n_env + 2);
+        pointers = lists + n_argv + n_env + 2;
+        memcpy(&s->grants, &pointers, sizeof pointers);
+        keep = (int *)(s->grants + o->n_grants);
         at = (char *)(keep + n_keep);
         if (argv) {
                 s->argv = lists;
@@ -135,6 +154,11 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
         s->keep = keep;
         if (cwd)
                 s->cwd = memcpy(at, o->cwd, cwd);
+        r = find_grants(s, o);
+        if (r < 0) {
+                crew__setup_free(s);
+                return r;
+        }
         *setup = s;
         return 0;
 }
@@ -145,6 +169,8 @@ void crew__setup_free(crew__setup *s)
                 return;
         crew__setup_hang_up(s);
         crew__image_free(s->image);
+        for (size_t i = 0; i < s->n_grants; i++)
+                (void)crew__segment_unref(s->grants[i]);
         free(s);
 }
 

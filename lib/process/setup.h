@@ -7,6 +7,7 @@
  * arguments and environment. Most forks have none of it, and then no setup either.
  */
 
+#include "kernel/segment.h"
 #include "process/image.h"
 
 #include <crew/process.h>
@@ -17,8 +18,10 @@ typedef struct crew__setup {
         const char *cwd;
         const char *const *argv; /* NULL: no program but a target of the host's */
         const char *const *env;  /* NULL: the host's when it starts */
-        const int *keep;         /* for an image */
+        const int *keep;         /* 0-2, and for what is no fork what else it keeps; ascending */
         size_t n_keep;
+        crew__segment **grants; /* referenced */
+        size_t n_grants;
 
         /* While it starts. */
         int theirs[3];  /* what becomes 0-2 in the child, or -1 */
@@ -29,6 +32,9 @@ typedef struct crew__setup {
         crew__image *image;  /* of a child that was not seen to be done with it */
         int error, step;     /* that kept the child from becoming the program */
 } crew__setup;
+
+/* How many of `keep` stand before what the options name. */
+enum { CREW__SETUP_STANDARD = 3 };
 
 /* Does somebody ask for more than a target? */
 bool crew__setup_wanted(const crew_process_options *o);
@@ -71,6 +77,15 @@ struct crew__launch;
 
 /* Starts the program of a setup that is open: pid and pidfd of the handle. With words. */
 int crew__program_start(struct crew__launch *l);
+
+/* The same for an image that was prepared, whose `keep` and arguments are the caller's; 0, and it
+ * may be busy, or a negative errno, and it is the caller's. */
+int crew__program_run(struct crew__launch *l, crew__image *m);
+
+/* Copies of all of the environment that fit behind `n` pointers: what a child reads beside the
+ * host, which may change its own meanwhile. The count takes in what the copy needs. */
+size_t crew__environment_count(size_t *bytes);
+size_t crew__environment_copy(const char **list, size_t n, char *text, size_t bytes);
 
 /* Waits until it runs its program. If it cannot, it is collected and the reason returned. */
 int crew__program_await(crew_process *p);

@@ -6,8 +6,10 @@
 #include "kernel/features.h"
 #include "kernel/syscall.h"
 #include "process/clone.h"
+#include "process/forkserver.h"
 #include "process/guardian.h"
 #include "process/registry.h"
+#include "process/spawn.h"
 #include "status/page.h"
 
 #include <fcntl.h>
@@ -170,6 +172,10 @@ static int start_child(crew__launch *l, bool single)
 
         if (l->p->setup && l->p->setup->argv)
                 return crew__program_start(l);
+        if (l->p->method == CREW_METHOD_SPAWN)
+                return crew__spawn_start(l);
+        if (l->p->method == CREW_METHOD_FORKSERVER)
+                return crew__forkserver_start(l);
         if (single && crew__has(CREW__CLONE3))
                 r = start_raw(l);
         return r == USE_FORK ? start_gated(l) : r;
@@ -193,18 +199,20 @@ static int start(crew_process *p)
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
         (void)crew__has(CREW__CLONE3); /* a probe may start a child of its own */
         (void)crew__has(CREW__CLOSE_RANGE);
-        if (p->target) {
+        if (p->target && p->method == CREW_METHOD_FORK) {
                 l.stale_out = crew__flush(stdout, single);
                 l.stale_err = crew__flush(stderr, single);
         }
         /* No handler of the host runs in a half-made child. */
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &l.mask);
         r = start_child(&l, single);
-        if (r == 0 && (p->flags & CREW_PROCESS_GROUP))
+        if (r == 0 && (p->flags & CREW_PROCESS_GROUP) && !p->server)
                 (void)setpgid(p->pid, p->pid); /* both sides: whoever asks next sees it done */
         (void)crew__sys_sigmask(SIG_SETMASK, &l.mask, NULL);
         if (p->setup)
                 crew__setup_close(p->setup, r < 0);
+        if (r == 0 && p->method == CREW_METHOD_SPAWN && p->target)
+                return crew__spawn_await(p);
         return r == 0 && (p->flags & CREW_PROCESS_WAIT_EXEC) ? crew__program_await(p) : r;
 }
 
@@ -223,7 +231,7 @@ int crew_process_start(crew_process *p)
         crew__status_publish(crew_current_process()->name);
         crew__registry_add(p);
         p->row = crew__status_reserve(
-                p->name, CREW__ROLE_PROCESS, CREW_METHOD_FORK, (uint32_t)p->flags);
+                p->name, CREW__ROLE_PROCESS, (uint16_t)p->method, (uint32_t)p->flags);
         r = start(p);
         if (r < 0) {
                 crew__registry_remove(p);

@@ -17,6 +17,7 @@
  * holder can write anything.
  */
 
+#include "kernel/pidfd.h"
 #include "kernel/segment.h"
 
 #include <stdbool.h>
@@ -70,6 +71,21 @@ typedef struct crew__page {
         _Atomic uint32_t cursor; /* where the next free row is looked for; the owner's */
 } crew__page;
 
+/* The page of one child goes on with what only who shares it looks at. */
+typedef struct crew__child_page {
+        crew__page page;
+
+        /* Of a process that is no fork of its parent: how far it came; a futex word. */
+        _Atomic uint32_t arrival; /* enum crew__arrival */
+        _Atomic int32_t arrival_error;
+
+        /* Written by the fork server that collected it. `told` is written last; a futex word. */
+        _Atomic uint32_t told; /* 1: nothing is known, 2: what follows */
+        int32_t code, signal;
+        uint32_t core;
+        struct rusage usage;
+} crew__child_page;
+
 _Static_assert(sizeof(crew__row) == 128, "rows of this version");
 
 /* The page of one child, without rows. One reference to the segment, owned by the caller. Errors as
@@ -81,11 +97,31 @@ static inline crew__page *crew__page_of(const crew__segment *segment)
         return segment->address;
 }
 
+static inline crew__child_page *crew__child_page_of(const crew__segment *segment)
+{
+        return segment->address;
+}
+
 /* Lets the child through, or sends it away; once. */
 void crew__page_gate(crew__page *page, uint32_t verdict);
 
 /* Notes the exit code (0..255) just before the end. */
 void crew__page_note_exit(crew__page *page, int code);
+
+enum crew__arrival {
+        CREW__ARRIVAL_NONE,
+        CREW__ARRIVAL_READY,
+        CREW__ARRIVAL_NO_TARGET, /* its function is not in the new image */
+        CREW__ARRIVAL_FAILED,    /* arrival_error says why, a positive errno */
+};
+
+/* Says how far this process came, and wakes its parent. */
+void crew__page_arrive(crew__child_page *page, enum crew__arrival how, int err);
+
+/* How its process ended, by who collected it. The reader gets what can be an ending, or false:
+ * nobody has written it yet. */
+void crew__page_write_obituary(crew__child_page *page, const crew__ending *ending);
+bool crew__page_obituary(const crew__child_page *page, crew__ending *ending);
 
 /* The noted exit code; false if there is none or the page is not one. */
 bool crew__page_exit(const crew__page *page, int *code);

@@ -53,14 +53,14 @@ static int look(void *arg)
         return 3;
 }
 
-TEST_HOSTS(life, "before the start, while it runs, after the end", "[live][process]")
+TEST_METHODS(life, "before the start, while it runs, after the end", "[live][process]")
 {
         struct seen *seen = shared_new(sizeof *seen);
         crew_process *active[4];
         crew_auto(process) p = NULL;
         int code = 77;
 
-        REQUIRE_OK(crew_process_new(&p, look, seen, CREW_OPT(process, .name = "cook")));
+        REQUIRE_OK(host_new(&p, look, seen, CREW_OPT(process, .name = "cook")));
         CHECK_INT(crew_process_is_alive(p), ==, 0);
         CHECK_INT(crew_process_exitcode(p, &code), ==, -ESRCH);
         CHECK_INT(crew_process_join(p, CREW_S(1)), ==, -ESRCH);
@@ -109,7 +109,7 @@ TEST(current, "a main program is MainProcess and has no parent", "[live][process
         CHECK_INT(poll(&readable, 1, 0), ==, 0);
 }
 
-TEST_HOSTS(terminate_and_kill, "terminate and kill; join does not wait when told so",
+TEST_METHODS(terminate_and_kill, "terminate and kill; join does not wait when told so",
         "[live][process]")
 {
         for (int i = 0; i < 2; i++) {
@@ -117,7 +117,7 @@ TEST_HOSTS(terminate_and_kill, "terminate and kill; join does not wait when told
                 int64_t begun;
                 int code;
 
-                REQUIRE_OK(crew_process_launch(&p, sleep_long, NULL, NULL));
+                REQUIRE_OK(host_launch(&p, sleep_long, NULL, NULL));
                 CHECK_INT(crew_process_is_alive(p), ==, 1);
                 begun = crew_clock();
                 CHECK_INT(crew_process_join(p, CREW_NOW), ==, -EAGAIN);
@@ -138,12 +138,12 @@ TEST_HOSTS(terminate_and_kill, "terminate and kill; join does not wait when told
         }
 }
 
-TEST_HOSTS(active_children, "only running children are active", "[live][process]")
+TEST_METHODS(active_children, "only running children are active", "[live][process]")
 {
         crew_process *p[3] = { NULL }, *active[3] = { NULL };
 
         for (int i = 0; i < 3; i++) {
-                REQUIRE_OK(crew_process_new(&p[i], sleep_long, NULL,
+                REQUIRE_OK(host_new(&p[i], sleep_long, NULL,
                         i == 2 ? CREW_OPT(process, .flags = CREW_PROCESS_DETACHED) : NULL));
                 CHECK_INT(crew_active_children(NULL, 0), ==, i);
                 REQUIRE_OK(crew_process_start(p[i]));
@@ -164,13 +164,13 @@ TEST_HOSTS(active_children, "only running children are active", "[live][process]
                 p[i] = crew_process_free(p[i]);
 }
 
-TEST_HOSTS(
+TEST_METHODS(
         freed_while_running, "a freed handle's child goes on and is collected", "[live][process]")
 {
         crew_process *p = NULL, *active[1] = { NULL };
         pid_t pid;
 
-        REQUIRE_OK(crew_process_launch(&p, sleep_long, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, sleep_long, NULL, NULL));
         pid = crew_process_pid(p);
         CHECK(crew_process_free(p) == NULL);
         CHECK(process_lives(pid));
@@ -187,10 +187,9 @@ struct tree {
         char order[16][32];
 };
 
-static struct tree *tree;
-
 static int branch(void *arg)
 {
+        struct tree *tree = host_data;
         int depth = (int)(intptr_t)arg, at = atomic_fetch_add(&tree->n, 1), r = 0;
 
         (void)snprintf(tree->order[at], sizeof tree->order[at], "%s",
@@ -198,20 +197,20 @@ static int branch(void *arg)
         for (int i = 0; depth < 2 && i < 2; i++) {
                 crew_auto(process) p = NULL;
 
-                if (crew_process_launch(&p, branch, (void *)(intptr_t)(depth + 1), NULL) < 0 ||
+                if (host_launch(&p, branch, (void *)(intptr_t)(depth + 1), NULL) < 0 ||
                         crew_process_join(p, CREW_S(10)) < 0)
                         r = 1;
         }
         return r;
 }
 
-TEST_HOSTS(recursion, "children have children, named after them", "[live][process]")
+TEST_METHODS(recursion, "children have children, named after them", "[live][process]")
 {
         static const char *const order[] = { "", ":1", ":1:1", ":1:2", ":2", ":2:1", ":2:2" };
+        struct tree *tree = host_data = shared_new(sizeof *tree);
         crew_auto(process) p = NULL;
 
-        tree = shared_new(sizeof *tree);
-        REQUIRE_OK(crew_process_launch(&p, branch, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, branch, NULL, NULL));
         CHECK_INT(join_code(p), ==, 0);
         CHECK_INT(atomic_load(&tree->n), ==, 7);
         for (int i = 0; i < 7; i++) {
@@ -241,17 +240,16 @@ static int parent_of_waiter(void *arg)
 {
         crew_process *p = NULL;
 
-        return crew_process_launch(&p, wait_for_parent, arg,
+        return host_launch(&p, wait_for_parent, arg,
                        CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)) < 0;
 }
 
-TEST_HOSTS(parent, "a child sees its parent die and can join it", "[live][process]")
+TEST_METHODS(parent, "a child sees its parent die and can join it", "[live][process]")
 {
         struct seen *seen = shared_new(sizeof *seen);
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(
-                &p, parent_of_waiter, seen, CREW_OPT(process, .name = "middle")));
+        REQUIRE_OK(host_launch(&p, parent_of_waiter, seen, CREW_OPT(process, .name = "middle")));
         CHECK_INT(join_code(p), ==, 0);
         CHECK(EVENTUALLY(__atomic_load_n(&seen->daemon, __ATOMIC_ACQUIRE) == 1, CREW_S(5)));
         CHECK_STR(seen->parent, "middle");
@@ -267,13 +265,12 @@ static int leader(void *arg)
         return sleep_long(NULL);
 }
 
-TEST_HOSTS(group, "a process leads its group from the start", "[live][process]")
+TEST_METHODS(group, "a process leads its group from the start", "[live][process]")
 {
         pid_t *group = shared_new(sizeof *group);
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(
-                &p, leader, group, CREW_OPT(process, .flags = CREW_PROCESS_GROUP)));
+        REQUIRE_OK(host_launch(&p, leader, group, CREW_OPT(process, .flags = CREW_PROCESS_GROUP)));
         CHECK_INT(getpgid(crew_process_pid(p)), ==, crew_process_pid(p));
         CHECK(EVENTUALLY(*(volatile pid_t *)group != 0, CREW_S(5)));
         CHECK_INT(*group, ==, crew_process_pid(p));
@@ -294,8 +291,7 @@ TEST(argument, "arg_size copies the argument when the handle is made", "[live][p
         unsigned char bytes[2] = { 20, 3 };
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_new(
-                &p, first_bytes, bytes, CREW_OPT(process, .arg_size = sizeof bytes)));
+        REQUIRE_OK(host_new(&p, first_bytes, bytes, CREW_OPT(process, .arg_size = sizeof bytes)));
         bytes[0] = 99;
         REQUIRE_OK(crew_process_start(p));
         CHECK_INT(join_code(p), ==, 23);
@@ -310,17 +306,17 @@ TEST(bad_options, "what is refused, and that it leaves no trace", "[live][proces
                 uint64_t newer;
         } longer = { .o = { .size = sizeof longer }, .newer = 0 };
 
-        CHECK_INT(crew_process_new(&p, NULL, NULL, NULL), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .flags = 1 << 20)), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .flags = 3)), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .method = 9)), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, CREW_OPT(process, .arg_size = 9)), ==, -EINVAL);
-        CHECK_INT(crew_process_new(&p, give, NULL, &odd), ==, -EINVAL);
+        CHECK_INT(host_new(&p, NULL, NULL, NULL), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, CREW_OPT(process, .flags = 1 << 20)), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, CREW_OPT(process, .flags = 3)), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, CREW_OPT(process, .method = 9)), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, CREW_OPT(process, .arg_size = 9)), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, &odd), ==, -EINVAL);
         CHECK(p == NULL);
-        REQUIRE_OK(crew_process_new(&p, give, NULL, &longer.o));
+        REQUIRE_OK(host_new(&p, give, NULL, &longer.o));
         p = crew_process_free(p);
         longer.newer = 1;
-        CHECK_INT(crew_process_new(&p, give, NULL, &longer.o), ==, -EINVAL);
+        CHECK_INT(host_new(&p, give, NULL, &longer.o), ==, -EINVAL);
         CHECK(p == NULL);
         CHECK_INT(crew_process_join(NULL, CREW_NOW), ==, -EINVAL);
         CHECK(strstr(crew_error_detail(), "handle") != NULL);
@@ -377,7 +373,7 @@ TEST(stubborn, "a process that ignores SIGTERM is ended by kill only", "[live][p
         atomic_int *ready = shared_new(sizeof *ready);
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(&p, ignore_term, ready, NULL));
+        REQUIRE_OK(host_launch(&p, ignore_term, ready, NULL));
         CHECK(EVENTUALLY(atomic_load(ready), CREW_S(5)));
         CHECK_INT(crew_process_terminate(p), ==, 0);
         CHECK_INT(crew_process_join(p, CREW_MS(50)), ==, -ETIMEDOUT);

@@ -208,6 +208,21 @@ void test_deadline(double seconds)
         atomic_store(&r->deadline, r->begun + (int64_t)(seconds * 1e9) * test_slowness());
 }
 
+void *test_shared(unsigned long size)
+{
+        struct test_report *r = test_report;
+        size_t rounded = (size + 63) & ~63UL, at = atomic_fetch_add(&r->taken, rounded);
+
+        return rounded < size || at > sizeof r->shared || rounded > sizeof r->shared - at
+                       ? NULL
+                       : r->shared + at;
+}
+
+bool test_reaches_exec(void)
+{
+        return (uintptr_t)test_report == TEST_REPORT_ADDRESS;
+}
+
 void test_allow(enum test_resource what, int n)
 {
         atomic_store(&test_report->allowed[what], n);

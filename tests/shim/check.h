@@ -14,8 +14,8 @@
  * The body runs in a process of its own, under a deadline. It fails when a check fails, in any
  * thread and in any process forked from it, when it crashes or exits, when it outlives its
  * deadline, and when it leaves descriptors, children, threads or shared mappings behind. Checks
- * use no system call, so they also work under seccomp and after every descriptor was closed; they
- * do not reach across exec.
+ * use no system call, so they also work under seccomp and after every descriptor was closed. They
+ * reach across an exec of this very program, as start methods make it, but of no other.
  */
 
 #include <stdbool.h>
@@ -95,6 +95,15 @@ enum test_resource {
 #ifndef TEST_SANITIZED
 #define TEST_SANITIZED 0
 #endif
+
+/*
+ * Zeroed memory that all processes of the case have at the same address, also those that exec'd
+ * this program; it ends with the case. NULL: there is no more.
+ */
+void *test_shared(unsigned long size);
+
+/* Is that so for exec'd processes here? Not under valgrind. */
+bool test_reaches_exec(void);
 
 /*
  * Registers what makes the library's lasting state (a probe, a cached page), so that it counts as

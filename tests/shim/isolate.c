@@ -283,15 +283,55 @@ static char *collect(const struct test_report *r, enum test_verdict verdict)
         return words;
 }
 
+static struct test_report *map_report(int fd, int fixed)
+{
+        void *wanted, *at;
+        uint64_t address = TEST_REPORT_ADDRESS;
+
+        memcpy(&wanted, &address, sizeof wanted);
+        at = mmap(wanted, sizeof(struct test_report), PROT_READ | PROT_WRITE, MAP_SHARED | fixed,
+                fd, 0);
+        return at == MAP_FAILED ? NULL : at;
+}
+
+void isolate_attach(void)
+{
+        const char *path = getenv(TEST_REPORT_VARIABLE);
+        int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+        if (fd < 0)
+                return;
+        test_report = map_report(fd, MAP_FIXED_NOREPLACE);
+        (void)close(fd);
+}
+
+/* The name in the environment is of no use once the runner has closed it. */
+static struct test_report *new_report(int *fd)
+{
+        struct test_report *r;
+        char path[64];
+
+        *fd = memfd_create("test-report", MFD_CLOEXEC);
+        if (*fd < 0 || ftruncate(*fd, sizeof *r) < 0)
+                abort();
+        r = map_report(*fd, MAP_FIXED_NOREPLACE);
+        if (!r)
+                r = map_report(*fd, 0);
+        if (!r)
+                abort();
+        (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)getpid(), *fd);
+        (void)setenv(TEST_REPORT_VARIABLE, path, 1);
+        return r;
+}
+
 enum test_verdict isolate_run(const struct test_case *c, char **words)
 {
         struct test_report *outer = test_report, *r;
         const char *nofork = getenv("CREW_TEST_NOFORK");
         enum test_verdict verdict = TEST_PASSED;
+        int fd;
 
-        r = mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-        if (r == MAP_FAILED)
-                abort();
+        r = new_report(&fd);
         r->begun = now();
         atomic_store(&r->deadline, r->begun + DEFAULT_DEADLINE * test_slowness());
         r->in_place = nofork && strcmp(nofork, "1") == 0;
@@ -309,5 +349,6 @@ enum test_verdict isolate_run(const struct test_case *c, char **words)
         *words = collect(r, verdict);
         test_report = outer;
         (void)munmap(r, sizeof *r);
+        (void)close(fd);
         return verdict;
 }

@@ -25,6 +25,9 @@ const struct test_case *test_cases(void);
  */
 void isolate_prepare(void);
 
+/* In a process that the case made by running this program again: its report is the case's. */
+void isolate_attach(void);
+
 /*
  * Runs a case until it ends or its deadline passes; then no process of it is left. *words is what
  * there is to say about it ("" for a case that passed), to be freed by the caller. The calling

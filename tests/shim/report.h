@@ -3,9 +3,10 @@
 #define CREW_TESTS_REPORT_H
 
 /*
- * The page that a case and its runner share: it is inherited by whatever the case forks, and
+ * The memory that a case and its runner share: it is inherited by whatever the case forks, and
  * writing to it takes no descriptor and no system call. A process may be killed while it writes;
- * the runner prints what is there.
+ * the runner prints what is there. The program itself, exec'd by the case, finds it by a name in
+ * its environment and maps it at the same address.
  */
 
 #include "check.h"
@@ -18,6 +19,11 @@
 #define TEST_TEXT_SIZE 65536
 #define TEST_INFO_LINES 24
 #define TEST_LINE_SIZE 512
+#define TEST_SHARED_SIZE (256 * 1024)
+
+/* Where it is mapped, if that is free: between what sanitizers and the kernel use. */
+#define TEST_REPORT_ADDRESS UINT64_C(0x7ea000000000)
+#define TEST_REPORT_VARIABLE "CREW_TEST_REPORT"
 
 struct test_report {
         pid_t leader;             /* the case's own process */
@@ -33,6 +39,8 @@ struct test_report {
         char info[TEST_INFO_LINES][TEST_LINE_SIZE];
         _Atomic size_t used;
         char text[TEST_TEXT_SIZE]; /* one failure after another, each ending in a newline */
+        _Atomic size_t taken; /* of what follows */
+        _Alignas(64) char shared[TEST_SHARED_SIZE];
 };
 
 /* The report of the case that this process belongs to; NULL outside of a case. */

@@ -126,8 +126,14 @@ int summarize(int status)
 
 } // namespace
 
+/* Weak: a test of the shim or of a tool links no libcrew. */
+extern "C" void crew_spawn_main(void) __attribute__((weak));
+
 int main(int argc, char **argv)
 {
+        isolate_attach();
+        if (crew_spawn_main)
+                crew_spawn_main();
         isolate_prepare();
         for (const test_case *c = test_cases(); c; c = c->next) {
                 const std::string name(c->name), tags(c->tags);

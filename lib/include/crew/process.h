@@ -35,6 +35,8 @@ typedef int crew_target_fn(void *arg);
 enum {
         CREW_METHOD_DEFAULT = 0, /* fork */
         CREW_METHOD_FORK = 1,
+        CREW_METHOD_FORKSERVER = 2,
+        CREW_METHOD_SPAWN = 3,
 };
 
 enum {
@@ -80,6 +82,10 @@ typedef struct crew_process_options {
                                    which is all there is for a target */
         const char *cwd;        /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
+        /* Queues that a child which is no fork can open by their refs. Held until the handle is
+         * freed. (A fork has all of its parent's.) */
+        const crew_ref *grants;
+        size_t n_grants;
 } crew_process_options;
 
 /* How a process ended. */
@@ -217,6 +223,14 @@ CREW_PUBLIC int crew_active_children(crew_process *out[], size_t max);
  * its cgroup (rounded up), at least 1. CREW_CPUS in the environment overrides both.
  */
 CREW_PUBLIC int crew_cpu_count(void);
+
+/*
+ * The first call of main(), before anything else, in a program that uses CREW_METHOD_FORKSERVER or
+ * CREW_METHOD_SPAWN. It returns at once, except in a new process that such a start made: there it
+ * becomes that process and never returns, so that nothing of main() happens twice. In C++ global
+ * objects have been constructed. Do not call it from anywhere but main().
+ */
+CREW_PUBLIC void crew_spawn_main(void);
 
 /*
  * The hook that runs at exit(): daemons get SIGTERM and 100 ms later SIGKILL, all others but

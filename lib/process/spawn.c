@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Starting this program anew: the parent's side. */
+
+#include "process/spawn.h"
+
+#include "base/cleanup.h"
+#include "kernel/features.h"
+#include "kernel/lock.h"
+#include "kernel/syscall.h"
+#include "status/page.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* From the exec to crew_spawn_main() it is the program's own: its libraries, its constructors. */
+#define PATIENCE CREW_S(60)
+
+static const char program[] = "/proc/self/exe";
+
+static int ascending(const void *a, const void *b)
+{
+        int left = *(const int *)a, right = *(const int *)b;
+
+        return (left > right) - (left < right);
+}
+
+/* Descriptors that survive the exec, under their numbers: 0-2 and those of the parcel. */
+static size_t list_kept(int *keep, const crew__packed *packed)
+{
+        size_t n = 0, unique = 0;
+
+        for (int fd = 0; fd <= STDERR_FILENO; fd++)
+                keep[n++] = fd;
+        for (size_t i = 0; i < packed->n; i++) {
+                if (packed->fd[i] > STDERR_FILENO)
+                        keep[n++] = packed->fd[i];
+        }
+        qsort(keep, n, sizeof *keep, ascending);
+        for (size_t i = 0; i < n; i++) {
+                if (!unique || keep[unique - 1] != keep[i])
+                        keep[unique++] = keep[i];
+        }
+        return unique;
+}
+
+static bool is_marker(const char *string)
+{
+        static const char name[] = CREW__SPAWN_MARKER "=";
+
+        return strncmp(string, name, sizeof name - 1) == 0;
+}
+
+/* The environment with the marker in it. */
+static const char *const *copy_environment(const char *const *env, size_t n_env, size_t bytes,
+        const char **list, char *text, const char *marker)
+{
+        size_t n = 0;
+
+        list[n++] = marker;
+        if (env) {
+                for (; *env; env++) {
+                        if (!is_marker(*env))
+                                list[n++] = *env;
+                }
+                list[n] = NULL;
+        } else {
+                (void)crew__environment_copy(list + 1, n_env, text, bytes);
+        }
+        return list;
+}
+
+/*
+ * argv[1] is for who looks at it: `ps` names the process, and a program that takes it for an
+ * argument of its own, because it does not call crew_spawn_main(), mostly complains.
+ */
+static int prepare(
+        crew__image **image, const char *name, const char *const *env, const crew__packed *packed)
+{
+        enum { MARKER = 64, TITLE = 80 };
+        const char *argv0 = program_invocation_name;
+        size_t bytes = 0, n_env = 0, size;
+        const char **lists;
+        crew__image *m;
+        char *text;
+        void *room;
+        int *keep;
+
+        if (env)
+                while (env[n_env])
+                        n_env++;
+        else
+                n_env = crew__environment_count(&bytes);
+        size = (4 + n_env + 2) * sizeof *lists + (packed->n + 3) * sizeof *keep + MARKER + TITLE +
+               bytes;
+        m = crew__image_new(size, &room);
+        if (!m)
+                return crew__fail(ENOMEM, "process %s: no memory for its start", name);
+        lists = room;
+        keep = (int *)(lists + 4 + n_env + 2);
+        text = (char *)(keep + packed->n + 3);
+        (void)snprintf(text, MARKER, CREW__SPAWN_MARKER "=%d.%" PRIx64,
+                packed->fd[CREW__PARCEL_ITSELF], packed->cookie);
+        (void)snprintf(text + MARKER, TITLE, "crew:%.60s", name);
+        m->program = program;
+        m->argv = lists + 1;
+        m->argv[0] = argv0;
+        m->argv[1] = text + MARKER;
+        m->argv[2] = NULL;
+        m->envp = copy_environment(env, n_env, bytes, lists + 4, text + MARKER + TITLE, text);
+        m->keep = keep;
+        m->n_keep = list_kept(keep, packed);
+        *image = m;
+        return 0;
+}
+
+static int fail_packing(const char *name, int r)
+{
+        if (r == -EMFILE || r == -ENFILE)
+                return crew__fail(-r,
+                        "process %s: no descriptor is left; raise RLIMIT_NOFILE (ulimit -n)", name);
+        return r == -EBADF ? r
+                           : crew__fail(-r, "process %s: what it is given: %s", name, strerror(-r));
+}
+
+/* A server's child works where the host works and has the host's standard descriptors, not the
+ * server's; a spawned one is given both by its image. Returns what has to be closed. */
+static int lend_surroundings(const crew_process *p, crew__packing *what)
+{
+        const crew__setup *s = p->setup;
+        int opened = -1;
+
+        for (int i = 0; i < 3; i++)
+                what->stdio[i] = -1;
+        what->directory = -1;
+        if (p->method != CREW_METHOD_FORKSERVER)
+                return -1;
+        what->env = s ? s->env : NULL;
+        for (int i = 0; i < 3; i++) {
+                what->stdio[i] = s && s->theirs[i] >= 0 ? s->theirs[i] : i;
+                if (fcntl(what->stdio[i], F_GETFD) < 0)
+                        what->stdio[i] = -1;
+        }
+        what->directory = s ? s->directory : -1;
+        if (what->directory < 0)
+                what->directory = opened =
+                        crew__above_stdio(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+        return opened;
+}
+
+int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed)
+{
+        crew_process *p = l->p;
+        const crew__setup *s = p->setup;
+        crew__packing what = { .name = p->name, .identity = p->identity };
+        crew__function *function;
+        int opened, r;
+
+        memcpy(&function, &p->target, sizeof function);
+        r = crew__place_of(target, function);
+        if (r < 0)
+                return crew__fail(ENOENT,
+                        "process %s: its function, %s, is in no library and not in the program",
+                        p->name, target->name);
+        r = crew__page_new(&p->page, p->name);
+        if (r < 0)
+                return fail_packing(p->name, r);
+        what.page = p->page->fd;
+        what.head.kind = CREW__PARCEL_CHILD;
+        what.head.target = *target;
+        what.head.flags = p->flags;
+        what.head.mask = l->mask;
+        what.head.tied =
+                p->method == CREW_METHOD_FORKSERVER ? !!(p->flags & CREW_PROCESS_DAEMON) : l->tied;
+        what.arg = p->arg;
+        what.arg_size = p->arg_size;
+        if (s) {
+                what.keep = s->keep + CREW__SETUP_STANDARD;
+                what.n_keep = s->n_keep - CREW__SETUP_STANDARD;
+                what.objects = s->grants;
+                what.n_objects = s->n_grants;
+        }
+        opened = lend_surroundings(p, &what);
+        r = crew__parcel_pack(packed, &what);
+        packed->opened = opened;
+        if (r == 0)
+                return 0;
+        crew__parcel_drop(packed);
+        p->page = crew__segment_unref(p->page);
+        return fail_packing(p->name, r);
+}
+
+int crew__spawn_start(crew__launch *l)
+{
+        crew_process *p = l->p;
+        crew__image *m = NULL;
+        crew__packed packed;
+        crew__place target;
+        int r;
+
+        r = crew__spawn_possible(p->name);
+        if (r == 0)
+                r = crew__spawn_pack(l, &target, &packed);
+        if (r < 0)
+                return r;
+        r = prepare(&m, p->name, p->setup ? p->setup->env : NULL, &packed);
+        if (r == 0)
+                r = crew__program_run(l, m);
+        if (r < 0) {
+                crew__image_free(m);
+                crew__parcel_drop(&packed);
+                p->page = crew__segment_unref(p->page);
+                return r;
+        }
+        crew__page_gate(crew__page_of(p->page), CREW__GATE_OPEN);
+        /* The child has its own of what is in the parcel once it has exec'd. */
+        while (crew__image_await(m) < 0)
+                ;
+        p->spawn_error = m->error;
+        crew__image_free(m);
+        crew__parcel_drop(&packed);
+        return 0;
+}
+
+/* It has no future: collects it, so that the start can be tried again. */
+static void abandon(crew_process *p)
+{
+        crew__ending ending;
+
+        (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
+        while (crew__readable(p->pidfd, CREW__NEVER) == -EINTR)
+                ;
+        (void)crew__pidfd_collect(p->pidfd, &ending);
+        p->pidfd = crew__close(p->pidfd);
+        p->page = crew__segment_unref(p->page);
+}
+
+static int refused(crew_process *p, uint32_t arrival, bool ended)
+{
+        const crew__child_page *page = crew__child_page_of(p->page);
+        int err = atomic_load(&page->arrival_error);
+        crew__function *function;
+        crew__place target;
+
+        memcpy(&function, &p->target, sizeof function);
+        if (p->spawn_error)
+                return crew__fail(p->spawn_error, "process %s: starting %s: %s", p->name, program,
+                        strerror(p->spawn_error));
+        if (arrival == CREW__ARRIVAL_NO_TARGET) {
+                (void)crew__place_of(&target, function);
+                return crew__fail(ENOENT,
+                        "process %s: its function, %s, is not in the new process: its library was "
+                        "loaded later than crew_spawn_main() was called, or has changed",
+                        p->name, target.name);
+        }
+        if (arrival == CREW__ARRIVAL_FAILED)
+                return crew__fail(err > 0 && err < 4096 ? err : EIO,
+                        "process %s: the new process could not take over what it was given: %s",
+                        p->name, strerror(err));
+        return crew__fail(EOPNOTSUPP,
+                "process %s: the new process %s; crew_spawn_main() must be the first call of "
+                "main(), whatever the arguments and the environment are",
+                p->name,
+                ended ? "ended before it called crew_spawn_main()"
+                      : "has not called crew_spawn_main() for a minute");
+}
+
+int crew__spawn_await(crew_process *p)
+{
+        crew__child_page *page = crew__child_page_of(p->page);
+        int64_t until = crew_clock() + PATIENCE;
+        bool ended = false, late = false;
+        uint32_t arrival;
+        int r;
+
+        /* The end is looked at first, so that nothing it wrote before is missed. */
+        while ((arrival = atomic_load(&page->arrival)) == CREW__ARRIVAL_NONE && !ended && !late) {
+                (void)crew__sys_futex_wait(
+                        &page->arrival, CREW__ARRIVAL_NONE, crew_clock() + CREW__SLICE);
+                ended = crew__readable(p->pidfd, 0) == 0;
+                late = crew_clock() > until;
+        }
+        if (arrival == CREW__ARRIVAL_NONE)
+                arrival = atomic_load(&page->arrival);
+        if (arrival == CREW__ARRIVAL_READY)
+                return 0;
+        r = refused(p, arrival, ended);
+        abandon(p);
+        return r;
+}
+
+int crew__spawn_server(const char *name, crew__entry *entry, crew__packing *what, int *pidfd)
+{
+        crew__function *function;
+        crew__image *m = NULL;
+        crew__packed packed;
+        int r = crew__spawn_possible(name), pid = 0;
+
+        if (r < 0)
+                return r;
+        memcpy(&function, &entry, sizeof function);
+        what->head.kind = CREW__PARCEL_SERVER;
+        if (crew__place_of(&what->head.target, function) < 0)
+                return crew__fail(ENOENT, "%s: it is in no module of this program", name);
+        r = crew__parcel_pack(&packed, what);
+        if (r < 0)
+                return fail_packing(name, r);
+        r = prepare(&m, name, NULL, &packed);
+        if (r == 0) {
+                pid = crew__image_start(m, pidfd);
+                r = pid < 0 ? crew__fail(-pid, "%s: starting this helper process: %s", name,
+                                      strerror(-pid))
+                            : pid;
+        }
+        if (r > 0) {
+                *pidfd = crew__above_stdio(*pidfd);
+                while (crew__image_await(m) < 0)
+                        ;
+        }
+        crew__image_free(m);
+        crew__parcel_drop(&packed);
+        return r;
+}
