@@ -139,6 +139,7 @@ static void destroy(crew__segment *s)
                 (void)munmap(s->address, s->head + 2 * s->ring);
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
                 (void)crew__close(s->events[i]);
+        (void)crew__close(atomic_load(&s->notice));
         (void)crew__close(s->fd);
         free(s);
 }
@@ -181,6 +182,7 @@ int crew__segment_new(crew__segment **segment, const char *kind, const char *nam
         if (!s)
                 return crew__fail(ENOMEM, "%s: no memory for its handle", kind);
         atomic_init(&s->references, 1);
+        atomic_init(&s->notice, -1);
         s->head = crew__page_round(head);
         s->ring = crew__page_round(ring);
         s->fd = -1;
@@ -267,6 +269,7 @@ static void shed(crew__segment *s)
                 (void)crew__syscall(SYS_munmap, at + (long)s->head, (long)(2 * s->ring), 0, 0, 0, 0);
         s->address = NULL;
         s->fd = -1;
+        atomic_store(&s->notice, -1);
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++) {
                 s->events[i] = -1;
                 atomic_store(&s->bells[i], -1);
@@ -300,6 +303,7 @@ int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, siz
         if (!s)
                 return crew__fail(ENOMEM, "shared memory: no memory for its handle");
         atomic_init(&s->references, 1);
+        atomic_init(&s->notice, -1);
         s->ref = ref;
         s->head = head;
         s->ring = ring;

@@ -25,7 +25,7 @@ typedef struct crew__segment {
         size_t head;      /* bytes */
         size_t ring;      /* bytes in the file; twice as many are mapped behind the head */
         int fd;           /* the memfd */
-        int events[CREW__SEGMENT_EVENTS]; /* eventfds that travel with it, or -1 */
+        int events[CREW__SEGMENT_EVENTS]; /* descriptors that travel with it, or -1 */
         _Atomic int bells[CREW__SEGMENT_EVENTS]; /* what is written to: events, or -1 */
 
         /* What this process knows, whatever the shared memory says by now. */
@@ -33,6 +33,8 @@ typedef struct crew__segment {
         _Atomic uint32_t blamed;       /* the thread that kept a lock, as the lock said */
         _Atomic unsigned holders;      /* pools that it is granted to */
         _Atomic uint64_t granter;      /* the generation that granted it */
+        _Atomic int notice;            /* the memfd by which it is published, or -1, */
+        _Atomic uint64_t notice_of;    /* and the generation that published it */
 } crew__segment;
 
 size_t crew__page_size(void);

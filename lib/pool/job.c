@@ -77,27 +77,31 @@ void crew__job_finish(crew_result *job)
         crew__job_publish(job);
 }
 
-static bool mark(crew_result *job, size_t item, int reason)
+static void set_bits(unsigned char *bits, size_t from, size_t n)
+{
+        for (; n && from % 8; n--, from++)
+                bits[from / 8] |= (unsigned char)(1U << (from % 8));
+        memset(bits + from / 8, 0xff, n / 8);
+        from += n & ~(size_t)7;
+        for (n %= 8; n; n--, from++)
+                bits[from / 8] |= (unsigned char)(1U << (from % 8));
+}
+
+/* An item is in one unit at a time, so it ends once. */
+static void mark(crew_result *job, size_t item, size_t n, int reason)
 {
         crew_pool *p = job->pool;
 
-        if (job->finished)
-                return false;
         if (job->map) {
-                unsigned char bit = (unsigned char)(1U << (item % 8));
-
-                if (job->seen[item / 8] & bit)
-                        return false;
-                job->seen[item / 8] |= bit;
-                if (job->status)
-                        job->status[item] = reason;
+                set_bits(job->seen, item, n);
+                for (size_t i = 0; job->status && i < n; i++)
+                        job->status[item + i] = reason;
         }
         if (reason)
-                p->failed++;
+                p->failed += n;
         else
-                p->done++;
-        __atomic_store_n(&job->done, job->done + 1, __ATOMIC_RELAXED);
-        return true;
+                p->done += n;
+        __atomic_store_n(&job->done, job->done + n, __ATOMIC_RELAXED);
 }
 
 static void fail(crew_result *job, size_t item, int reason, crew__failure *failure)
@@ -114,53 +118,38 @@ static void fail(crew_result *job, size_t item, int reason, crew__failure *failu
 
 void crew__item_failed(crew_result *job, size_t item, int reason, crew__failure *failure)
 {
-        if (!mark(job, item, reason)) {
+        if (job->finished) {
                 free(failure);
                 return;
         }
+        mark(job, item, 1, reason);
         fail(job, item, reason, failure);
         if (job->done == job->n)
                 crew__job_finish(job);
 }
 
-/* Keeps a result; false with words if that is not possible. */
-static bool store(crew_result *job, size_t item, const void *data, size_t size)
+void *crew__items_place(crew_result *job, size_t item, size_t n, size_t size, int *error)
 {
-        if (job->map) {
-                if (job->out_size && size != job->out_size)
-                        return false;
-                if (job->out_size)
-                        memcpy(job->out + item * job->out_size, data, size);
-                return true;
+        if (job->map && job->out_size && size != job->out_size) {
+                *error = crew__fail(
+                        EBADMSG, "a result of %zu bytes, expected %zu", size, job->out_size);
+                return NULL;
         }
+        if (job->map)
+                return job->out_size ? job->out + item * size : NULL;
+        if (n != 1)
+                return NULL;
         job->out = size <= sizeof job->small ? job->small : malloc(size);
-        if (!job->out)
-                return false;
-        if (size)
-                memcpy(job->out, data, size);
         job->out_size = size;
-        return true;
+        if (!job->out)
+                *error = crew__fail(ENOMEM, "no memory for its result of %zu bytes", size);
+        return job->out;
 }
 
-void crew__item_done(crew_result *job, size_t item, const void *data, size_t size)
+void crew__items_done(crew_result *job, size_t item, size_t n)
 {
-        crew__failure *f;
-
-        if (job->finished)
-                return;
-        if (!store(job, item, data, size)) {
-                f = crew__failure_new(job, item, NULL, NULL, CREW_FAILED);
-                if (f)
-                        f->said.code = job->map ? -EBADMSG : -ENOMEM;
-                if (job->map)
-                        crew__failure_say(
-                                f, "a result of %zu bytes, expected %zu", size, job->out_size);
-                else
-                        crew__failure_say(f, "no memory for its result of %zu bytes", size);
-                crew__item_failed(job, item, CREW_FAILED, f);
-                return;
-        }
-        if (mark(job, item, CREW_OK) && job->done == job->n)
+        mark(job, item, n, CREW_OK);
+        if (job->done == job->n)
                 crew__job_finish(job);
 }
 
@@ -197,7 +186,7 @@ void crew__job_abort_all(crew_pool *p, int reason, const char *why)
                 crew__again *again = CREW__OF(p->again.next, crew__again, link);
 
                 crew__link_leave(&again->link);
-                p->queued--;
+                p->queued -= again->unit.n;
                 crew__job_unref(again->unit.job);
                 free(again);
         }

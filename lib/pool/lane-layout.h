@@ -9,9 +9,11 @@
  * in units of 32 bytes, counted modulo twice the ring (high 32 bits), so that full and empty differ
  * and a ring may have any number of pages. One store moves both.
  *
- * A record is a header, the payload, padding to 16, for results a text, padding to 32. Headers
- * never wrap. The pool copies in and out and does that in two pieces where a payload wraps; the
- * worker maps each ring twice in a row and sees every payload whole.
+ * A record holds one item, or the items of one batch: a header, their payloads, padding to 16, for
+ * results a text, padding to 32. All payloads of a record have one size; small ones are packed, so
+ * that a batch of integers is an array of them, larger ones begin at multiples of 16. Headers never
+ * wrap. The pool copies in and out and does that in two pieces where payloads wrap; the worker maps
+ * each ring twice in a row and sees every payload whole.
  */
 
 #include "kernel/events.h"
@@ -21,13 +23,13 @@
 #include <stdint.h>
 
 enum {
-        CREW__LANE_VERSION = 1,
+        CREW__LANE_VERSION = 2,
         CREW__LANE_UNIT = 32,
         CREW__LANE_HEADER = 32,
         CREW__LANE_RECORDS = 4, /* of the largest size that each direction takes */
-        CREW__LANE_SMALL = 64,  /* and that many that are no larger than this */
+        CREW__LANE_SMALL = 64,  /* and that many that are no larger than this; those are packed */
 };
-#define CREW__LANE_MAGIC UINT64_C(0x656e616c776572)  /* "rewlane" */
+#define CREW__LANE_MAGIC UINT64_C(0x656e616c776572) /* "rewlane" */
 #define CREW__LANE_MOST (UINT64_C(1) << 30)
 
 /* As the queue's: pairs of lines, which the prefetcher of x86 fetches together. */
@@ -37,22 +39,23 @@ typedef struct crew__lane_words {
         /* Written once, for the worker; the pool goes by its own copy. */
         uint64_t magic;
         uint32_t version;
-        uint32_t words;    /* bytes before the ring of tasks */
-        uint64_t bytes;    /* the largest payload */
-        uint64_t tasks;    /* bytes of each ring */
+        uint32_t words; /* bytes before the ring of tasks */
+        uint64_t bytes; /* the largest payload */
+        uint64_t tasks; /* bytes of each ring */
         uint64_t results;
 
         /* The pool's to write. */
         CREW__LANE_LINE _Atomic uint64_t task_tail;
         CREW__LANE_LINE _Atomic uint64_t result_head;
-        CREW__LANE_LINE _Atomic uint32_t hold;
+        CREW__LANE_LINE _Atomic uint32_t hold; /* counts its changes: odd while it is set */
         _Atomic uint32_t closed;
         _Atomic uint64_t cancelled;
 
         /* The worker's to write. */
-        CREW__LANE_LINE _Atomic uint64_t current;
-        _Atomic uint64_t taken;
-        _Atomic uint64_t since; /* CLOCK_MONOTONIC_COARSE at the last take, for inspectors */
+        CREW__LANE_LINE _Atomic uint64_t current; /* ids */
+        _Atomic uint64_t begun;
+        _Atomic uint64_t since; /* CLOCK_MONOTONIC_COARSE at the last batch, for inspectors */
+        _Atomic uint64_t ended; /* items, ever; as far as it has told of them; for inspectors */
         CREW__LANE_LINE _Atomic uint64_t freed;
         CREW__LANE_LINE _Atomic uint64_t result_tail;
 
@@ -63,18 +66,20 @@ typedef struct crew__lane_words {
 } crew__lane_words;
 
 typedef struct crew__task_header {
-        uint64_t id;
+        uint64_t id; /* of the first item; the others have those that follow */
         uint64_t function;
+        uint32_t size;          /* of each item */
+        _Atomic uint32_t count; /* items that are to be run: a recall lowers it */
+        uint32_t bytes;         /* of the record, which a recall leaves */
         uint32_t attempt;
-        uint32_t flags;
-        uint64_t size;
 } crew__task_header;
 
 typedef struct crew__result_header {
-        uint64_t id;
-        uint64_t size;
-        int32_t status;
-        uint32_t text; /* bytes, without a zero */
+        uint64_t id;   /* of the first item */
+        uint32_t size; /* of each item */
+        uint32_t count;
+        int32_t status; /* of each item */
+        uint32_t text;  /* bytes, without a zero */
         uint64_t unused;
 } crew__result_header;
 
@@ -86,21 +91,28 @@ static inline uint64_t crew__lane_round(uint64_t bytes, uint64_t to)
         return (bytes + to - 1) & ~(to - 1);
 }
 
-static inline uint64_t crew__task_bytes(uint64_t size)
+/* From one payload of a record to the next. */
+static inline uint64_t crew__lane_stride(uint64_t size)
 {
-        return CREW__LANE_HEADER + crew__lane_round(size, CREW__LANE_UNIT);
+        return size <= CREW__LANE_SMALL ? size : crew__lane_round(size, CREW__LANE_ALIGN);
+}
+
+static inline uint64_t crew__task_bytes(uint64_t size, uint64_t count)
+{
+        return CREW__LANE_HEADER +
+               crew__lane_round(count * crew__lane_stride(size), CREW__LANE_UNIT);
 }
 
 /* Where the text begins, behind the header. */
-static inline uint64_t crew__result_text_at(uint64_t size)
+static inline uint64_t crew__result_text_at(uint64_t size, uint64_t count)
 {
-        return crew__lane_round(size, CREW__LANE_ALIGN);
+        return crew__lane_round(count * crew__lane_stride(size), CREW__LANE_ALIGN);
 }
 
-static inline uint64_t crew__result_bytes(uint64_t size, uint64_t text)
+static inline uint64_t crew__result_bytes(uint64_t size, uint64_t count, uint64_t text)
 {
         return CREW__LANE_HEADER +
-               crew__lane_round(crew__result_text_at(size) + text, CREW__LANE_UNIT);
+               crew__lane_round(crew__result_text_at(size, count) + text, CREW__LANE_UNIT);
 }
 
 static inline uint64_t crew__lane_places(uint64_t ring)

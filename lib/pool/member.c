@@ -9,48 +9,99 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A lane holds so much work: enough to bridge the time until the driver looks again, little enough
- * that a long task does not keep others from running elsewhere. */
+/* A lane holds so much work: enough to bridge the time until the driver looks again. */
 #define AHEAD INT64_C(300000)
+
+/* With something that takes longer than that a worker has left its pace: what waits behind it is
+ * taken back. */
+#define STUCK INT64_C(500000)
+
+/* So much work is worth a record of its own. */
+#define WORTHWHILE INT64_C(20000)
+
+/* How much later than its deadline an item of a batch may be ended: an eighth of it, or this. */
+#define LATE CREW_MS(1)
 
 enum { DRAIN_AT_ONCE = 512 };
 
-unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew_result *job)
+static crew__unit *oldest(const crew__worker *w)
 {
-        uint64_t depth = w->pushed - w->popped, limit = 1;
-
-        if (!crew__worker_alive(w) || w->closed)
-                return 0;
-        /* The pace is one function's: nothing waits behind another one, which may take any time. */
-        if (depth && w->units[w->popped % CREW__UNITS].job->function != job->function)
-                return 0;
-        if (w->pace && w->paced == job->function)
-                limit = (uint64_t)(AHEAD / w->pace);
-        if (limit > CREW__UNITS)
-                limit = CREW__UNITS;
-        if (job->map && limit > 2 * job->chunk)
-                limit = 2 * job->chunk;
-        if (limit < 1)
-                limit = 1;
-        if (p->tasks_per_worker && limit > p->tasks_per_worker - w->pushed + depth)
-                limit = p->tasks_per_worker - w->pushed + depth;
-        return limit > depth ? (unsigned)(limit - depth) : 0;
+        return crew__unit_at(w, w->popped);
 }
 
-void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now)
+/* How many items the lane should hold. */
+static uint64_t depth(const crew__worker *w, const crew_result *job)
 {
-        const crew_result *job;
+        uint64_t most = 1;
 
-        w->due = CREW__NEVER;
-        if (w->pushed == w->popped)
-                return;
-        job = crew__unit_at(w, w->popped)->job;
-        if (job->finished)
-                w->due = 0;
-        else if (job->deadline) {
-                w->since = now;
-                w->due = job->deadline > CREW__NEVER - now ? CREW__NEVER : now + job->deadline;
-        }
+        /* The pace is one function's. */
+        if (w->pace && w->paced == job->function)
+                most = (uint64_t)(AHEAD / w->pace);
+        if (most > CREW__BATCH)
+                most = CREW__BATCH;
+        if (job->map && most / 2 > job->chunk)
+                most = 2 * job->chunk;
+        return most ? most : 1;
+}
+
+/* One unit for half of what the lane should hold, so that the next one is there when it is done;
+ * but towards the end of a map less, so that all workers end together. */
+static uint64_t batch(const crew_pool *p, const crew__worker *w, const crew_result *job,
+        uint64_t most, size_t left)
+{
+        uint64_t n = most / 2, share = left / (2 * (size_t)p->n_workers) + 1, least;
+
+        if (!job->map || n < 1)
+                return 1;
+        least = (uint64_t)(WORTHWHILE / w->pace);
+        share = share > least ? share : least;
+        return n < share ? n : share;
+}
+
+size_t crew__worker_room(
+        const crew_pool *p, const crew__worker *w, const crew_result *job, size_t left)
+{
+        uint64_t most, n;
+
+        if (!crew__worker_alive(w) || w->closed || w->pushed - w->popped == CREW__UNITS)
+                return 0;
+        /* Nothing waits behind another function, which may take any time. */
+        if (w->items && oldest(w)->job->function != job->function)
+                return 0;
+        most = depth(w, job);
+        n = batch(p, w, job, most, left);
+        if (p->tasks_per_worker && most > p->tasks_per_worker - w->given + w->items)
+                most = p->tasks_per_worker - w->given + w->items;
+        if (most <= w->items || (w->items && most - w->items < n / 2))
+                return 0;
+        if (n > most - w->items)
+                n = most - w->items;
+        return n < left ? n : left;
+}
+
+bool crew__worker_began(const crew__worker *w)
+{
+        return w->items && crew__lane_begun(w->lane) - oldest(w)->id < oldest(w)->n;
+}
+
+bool crew__worker_stuck(const crew__worker *w, int64_t now)
+{
+        return w->items && now - w->drained > STUCK;
+}
+
+int64_t crew__worker_watch(const crew__worker *w, int64_t now)
+{
+        int64_t deadline = oldest(w)->job->deadline, between = deadline / 8;
+        int64_t late = deadline > CREW__NEVER - w->since ? CREW__NEVER : w->since + deadline;
+
+        /* Which item of a batch it is at, and since when, is seen by looking. */
+        between = between > LATE ? between : LATE;
+        return oldest(w)->n > 1 && late > now + between ? now + between : late;
+}
+
+void crew__worker_due(crew_pool *p, crew__worker *w)
+{
+        w->due = crew__earlier(w->late_at, w->stuck_at);
         if (w->due < p->next_look) {
                 /* The driver may sleep already, for longer than that. */
                 p->next_look = w->due;
@@ -59,42 +110,81 @@ void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now)
         }
 }
 
-bool crew__worker_push(crew_pool *p, crew__worker *w, const crew__unit *unit)
+void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now)
 {
-        crew_result *job = unit->job;
+        const crew_result *job;
+
+        /* One that is being ended has other times to look at. */
+        if (!crew__worker_alive(w))
+                return;
+        w->late_at = w->stuck_at = CREW__NEVER;
+        if (!w->items && w->closed)
+                w->late_at = 0;
+        if (w->items) {
+                job = oldest(w)->job;
+                w->watched = oldest(w)->id;
+                w->since = now;
+                if (job->finished)
+                        w->late_at = 0;
+                else if (job->deadline)
+                        w->late_at = crew__worker_watch(w, now);
+                if (w->items > 1)
+                        w->stuck_at = w->drained + STUCK;
+        }
+        crew__worker_due(p, w);
+}
+
+static void too_large(crew__unit *unit)
+{
+        crew__failure *f = crew__failure_new(unit->job, unit->item, unit, NULL, CREW_FAILED);
+
+        if (f)
+                f->said.code = -EMSGSIZE;
+        crew__failure_say(f, "%s", crew_error_detail());
+        crew__item_failed(unit->job, unit->item, CREW_FAILED, f);
+}
+
+size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
+{
+        crew_result *job = unit.job;
         crew__lane_task task = {
-                .id = unit->id,
+                .id = p->next_id + 1,
                 .function = job->function,
-                .attempt = unit->attempt,
-                .data = job->in + unit->item * job->in_size,
+                .attempt = unit.attempt,
+                .count = (uint32_t)unit.n,
+                .data = job->in + unit.item * job->in_size,
                 .size = job->in_size,
         };
-        crew__failure *f;
         int r;
 
-        crew__publish_name(p, w, unit);
+        unit.id = unit.first = task.id;
+        unit.place = crew__lane_tail(w->lane);
+        crew__publish_name(p, w, &unit);
         r = crew__lane_push(w->lane, &task);
         if (r == -EMSGSIZE) {
-                f = crew__failure_new(job, unit->item, unit, NULL, CREW_FAILED);
-                if (f)
-                        f->said.code = -EMSGSIZE;
-                crew__failure_say(f, "%s", crew_error_detail());
-                crew__item_failed(job, unit->item, CREW_FAILED, f);
-                return true;
+                too_large(&unit);
+                return 1;
         }
         if (r < 0)
-                return false;
+                return 0;
+        unit.n = (size_t)r;
+        p->next_id += unit.n;
+        w->items += unit.n;
+        w->given += unit.n;
         crew__job_ref(job);
-        *crew__unit_at(w, w->pushed++) = *unit;
-        if (w->pushed - w->popped == 1) {
+        *crew__unit_at(w, w->pushed++) = unit;
+        if (w->items == unit.n) {
                 w->drained = crew_clock();
                 crew__worker_turn(p, w, w->drained);
+        } else if (w->stuck_at == CREW__NEVER) {
+                w->stuck_at = w->drained + STUCK;
+                crew__worker_due(p, w);
         }
-        if (w->pushed == p->tasks_per_worker) {
+        if (w->given == p->tasks_per_worker) {
                 w->closed = true;
                 crew__lane_close(w->lane);
         }
-        return true;
+        return unit.n;
 }
 
 static void lie(crew__worker *w, const char *what)
@@ -103,28 +193,63 @@ static void lie(crew__worker *w, const char *what)
         (void)snprintf(w->lie, sizeof w->lie, "%s", what);
 }
 
+static bool believable(crew__worker *w, const crew__lane_result *result)
+{
+        if (!w->items)
+                lie(w, "it sent a result that nobody asked for");
+        else if (result->id != oldest(w)->id)
+                lie(w, "it sent a result of another task than the one it had");
+        else if (result->count > oldest(w)->n)
+                lie(w, "it sent more results than it had tasks");
+        else if (result->status > 0)
+                lie(w, "it sent a status that no task can have");
+        return !w->lied;
+}
+
+/* The items of that unit have all failed for the same reason. */
+static void take_failures(crew__worker *w, crew__unit unit, int code, const char *words)
+{
+        crew__failure *f;
+
+        for (; unit.n && !unit.job->finished; unit.n--, unit.item++, unit.id++) {
+                f = crew__failure_new(unit.job, unit.item, &unit, w, CREW_FAILED);
+                if (f)
+                        f->said.code = code;
+                if (words[0])
+                        crew__failure_say(f, "%s", words);
+                else
+                        crew__failure_say(f, "it answered %s: %s", crew_error_name(code),
+                                crew_error_text(code));
+                crew__item_failed(unit.job, unit.item, CREW_FAILED, f);
+        }
+}
+
 static void take_in(crew__worker *w, const crew__lane_result *result)
 {
-        crew__unit *unit = crew__unit_at(w, w->popped);
-        crew_result *job = unit->job;
-        crew__failure *f = NULL;
+        crew__unit unit = *oldest(w);
+        crew_result *job = unit.job;
+        int error = result->status;
+        void *place;
 
-        w->popped++;
-        if (result->status == 0) {
-                crew__item_done(job, unit->item, result->data, result->size);
-        } else if (!job->finished) {
-                f = crew__failure_new(job, unit->item, unit, w, CREW_FAILED);
-                if (f)
-                        f->said.code = result->status;
-                if (result->text[0])
-                        crew__failure_say(f, "%s", result->text);
-                else
-                        crew__failure_say(f, "it answered %s: %s", crew_error_name(result->status),
-                                crew_error_text(result->status));
-                crew__item_failed(job, unit->item, CREW_FAILED, f);
+        unit.n = result->count;
+        if (!error && !job->finished) {
+                place = crew__items_place(job, unit.item, unit.n, result->size, &error);
+                if (place)
+                        crew__lane_copy(w->lane, place);
+                if (!error)
+                        crew__items_done(job, unit.item, unit.n);
         }
+        if (error)
+                take_failures(w, unit, error, result->status ? result->text : crew_error_detail());
         w->paced = job->function;
-        crew__job_unref(job);
+        w->items -= unit.n;
+        oldest(w)->item += unit.n;
+        oldest(w)->id += unit.n;
+        oldest(w)->n -= unit.n;
+        if (!oldest(w)->n) {
+                w->popped++;
+                crew__job_unref(job);
+        }
 }
 
 static void keep_pace(crew__worker *w, unsigned n, int64_t now)
@@ -132,7 +257,7 @@ static void keep_pace(crew__worker *w, unsigned n, int64_t now)
         int64_t sample = (now - w->drained) / n;
 
         sample = sample > 0 ? sample : 1;
-        /* Slower at once, faster by and by: what is in a lane cannot be taken back. */
+        /* Slower at once, faster by and by. */
         if (!w->pace || sample > 2 * w->pace)
                 w->pace = sample;
         else
@@ -143,27 +268,24 @@ static void keep_pace(crew__worker *w, unsigned n, int64_t now)
 unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
 {
         crew__lane_result result;
-        unsigned n = 0;
+        unsigned n = 0, records = 0;
         int r = 0;
 
         if (!w->lane || w->lied || !crew__lane_ready(w->lane))
                 return 0;
-        while (n < DRAIN_AT_ONCE && (r = crew__lane_pop(w->lane, &result)) > 0) {
-                if (w->popped == w->pushed)
-                        lie(w, "it sent a result that nobody asked for");
-                else if (result.id != crew__unit_at(w, w->popped)->id)
-                        lie(w, "it sent a result of another task than the one it had");
-                else if (result.status > 0)
-                        lie(w, "it sent a status that no task can have");
-                if (w->lied)
+        while (records < DRAIN_AT_ONCE && (r = crew__lane_look(w->lane, &result)) > 0) {
+                if (!believable(w, &result))
                         return n;
                 take_in(w, &result);
-                n++;
+                crew__lane_drop(w->lane);
+                n += result.count;
+                records++;
         }
         if (r < 0)
                 lie(w, crew_error_detail());
         if (!n)
                 return 0;
+        crew__lane_roomy(w->lane);
         if (w->state == CREW__STARTING)
                 w->state = CREW__RUNNING;
         keep_pace(w, n, now);
@@ -171,14 +293,70 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
         return n;
 }
 
+void crew__worker_salvage(crew__worker *w)
+{
+        crew__lane_result result;
+        int r;
+
+        if (!w->items || w->lied)
+                return;
+        r = crew__lane_salvage(w->lane, oldest(w)->id, (uint32_t)oldest(w)->n, &result);
+        if (r > 0)
+                take_in(w, &result);
+        else if (r < 0)
+                lie(w, crew_error_detail());
+}
+
+/* All but the first `keep` items of its oldest unit. */
+static void take_back(crew_pool *p, crew__worker *w, size_t keep)
+{
+        crew__unit *front = oldest(w), rest = *front;
+        uint64_t end = w->pushed - w->popped > 1 ? crew__unit_at(w, w->popped + 1)->place
+                                                 : crew__lane_tail(w->lane);
+        uint64_t items = w->items - keep;
+
+        /* From the back, as each goes to the front. */
+        while (w->pushed - w->popped > 1) {
+                crew__unit *unit = crew__unit_at(w, --w->pushed);
+
+                crew__requeue(p, unit);
+                crew__job_unref(unit->job);
+        }
+        rest.item += keep;
+        rest.n -= keep;
+        crew__requeue(p, &rest);
+        front->n = keep;
+        w->items -= items;
+        w->given -= items;
+        if (crew__lane_recall(w->lane, front->place, end,
+                    (uint32_t)(front->id + keep - front->first), items) < 0)
+                lie(w, crew_error_detail());
+}
+
+void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
+{
+        uint64_t at;
+
+        w->stuck_at = CREW__NEVER;
+        /* From here on it begins nothing more, or is seen to be about to. */
+        crew__lane_hold(w->lane, true);
+        /* Before the results: one that it leaves now shows what it had done. */
+        at = crew__lane_current(w->lane);
+        if (crew__worker_drain(p, w, now) == 0 && !w->lied && w->items > 1) {
+                at -= oldest(w)->id;
+                take_back(p, w, at < oldest(w)->n ? (size_t)at + 1 : 1);
+        }
+        crew__lane_hold(w->lane, false);
+}
+
 static void reset(crew__worker *w)
 {
-        w->pushed = w->popped = 0;
+        w->pushed = w->popped = w->items = w->given = 0;
         w->why = 0;
         w->closed = w->lied = false;
         w->pace = 0;
         w->refused = 0;
-        w->due = w->kill_at = w->give_up_at = CREW__NEVER;
+        w->due = w->late_at = w->stuck_at = w->kill_at = w->give_up_at = CREW__NEVER;
 }
 
 int crew__worker_make(crew_pool *p, crew__worker *w)

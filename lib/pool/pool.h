@@ -7,7 +7,7 @@
  *
  *      job     what one call submitted: one task, the n items of a map, one item of an imap; it is
  *              the crew_result
- *      unit    one execution of one item that was pushed into a lane
+ *      unit    items in a row of one job, as they are pushed into a lane; one execution each
  *      worker  a row: its process of the moment, lane, and the units in that lane, oldest first
  *      driver  the thread that drains lanes, supervises workers and runs callbacks: the pool's own,
  *              or with CREW_POOL_NO_THREAD whoever holds `driver`
@@ -31,7 +31,8 @@
 #include <pthread.h>
 
 enum {
-        CREW__UNITS = 1024, /* in a lane at most; a power of two */
+        CREW__UNITS = 1024,    /* in a lane at most; a power of two */
+        CREW__BATCH = 1 << 20, /* items in a unit at most */
         CREW__FAILURE_TEXT = 400,
         CREW__SMALL = 40, /* results up to this size need no memory of their own */
 };
@@ -87,10 +88,11 @@ struct crew_result {
 };
 
 typedef struct crew__unit {
-        uint64_t id;
         crew_result *job;
-        size_t item;
+        size_t item, n; /* the first that is not done, and how many there are from there on */
         uint32_t attempt;
+        uint64_t id;           /* of that item; ids are given with each push */
+        uint64_t first, place; /* of its record in the lane: the first id, and where it begins */
 } crew__unit;
 
 /* A unit that is to be handed out again. */
@@ -125,13 +127,18 @@ typedef struct crew__worker {
         bool armed; /* lane and pidfd are in the waiter; the driver's */
         crew__unit *units;
         uint64_t pushed, popped; /* units[popped .. pushed) are in the lane */
+        uint64_t items;          /* of these, not done */
+        uint64_t given;          /* items that it was given, ever */
         int why;     /* ENDING: CREW_DEADLINE, CREW_CANCELLED, CREW_DIED for a liar; 0: no task's
                         fault */
         bool closed; /* its lane is: it ends when it has nothing more to take */
         bool lied;
         char lie[200];
-        int64_t since; /* when the oldest unit got its turn */
-        int64_t due;   /* when to look again */
+        uint64_t watched; /* id of an item with a deadline */
+        int64_t since;    /* it began before this */
+        int64_t late_at;  /* when to look at that */
+        int64_t stuck_at; /* when to take back what waits behind what it does */
+        int64_t due;      /* when to look at anything again */
         int64_t kill_at, give_up_at, inquest;
         int64_t drained;  /* when results came last */
         int64_t pace;     /* ns per task, lately; 0 = unknown */
@@ -266,14 +273,17 @@ int crew__submit(crew_pool *p, crew_result *job, bool unlimited);
 bool crew__pool_takes(crew_pool *p);
 /* Hands out what waits. Under the lock. */
 void crew__feed(crew_pool *p);
-/* Puts a unit at the head of what waits; false: no memory. */
-bool crew__requeue(crew_pool *p, const crew__unit *unit);
+/* Puts a unit at the head of what waits. What there is no memory for fails. The unit's reference
+ * stays the caller's. */
+void crew__requeue(crew_pool *p, const crew__unit *unit);
 
 /* job.c */
 
-/* One item of a job has ended: with data if reason is 0, else with words, which are taken over. The
- * unit's reference stays the caller's. */
-void crew__item_done(crew_result *job, size_t item, const void *data, size_t size);
+/* Where the results of `n` items from `item` on are to be written, `size` bytes each; NULL:
+ * nowhere, and with words if that is a failure. Then: they are done. */
+void *crew__items_place(crew_result *job, size_t item, size_t n, size_t size, int *error);
+void crew__items_done(crew_result *job, size_t item, size_t n);
+/* An item has failed; the words are taken over. The unit's reference stays the caller's. */
 void crew__item_failed(crew_result *job, size_t item, int reason, crew__failure *failure);
 /* The last of its items is done. */
 void crew__job_finish(crew_result *job);
@@ -321,12 +331,25 @@ int crew__watch_zygote(crew_pool *p);
 int crew__worker_make(crew_pool *p, crew__worker *w);
 /* Its oldest unit gets its turn now. */
 void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now);
+/* When to look at the item that it is at, which has a deadline. */
+int64_t crew__worker_watch(const crew__worker *w, int64_t now);
+/* Sets `due` from what there is to look at. */
+void crew__worker_due(crew_pool *p, crew__worker *w);
 /* Takes its results in; how many. */
 unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now);
-/* Pushes; false: it has no room now. */
-bool crew__worker_push(crew_pool *p, crew__worker *w, const crew__unit *unit);
-/* How many more units for that job it should have now. */
-unsigned crew__worker_room(const crew_pool *p, const crew__worker *w, const crew_result *job);
+/* The same for what it had done when it died. */
+void crew__worker_salvage(crew__worker *w);
+/* Pushes; returns how many of the unit's items, 0: it has no room now. Then wake it. */
+size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit);
+/* How many of `left` items of that job it should have now in addition, in one unit. */
+size_t crew__worker_room(
+        const crew_pool *p, const crew__worker *w, const crew_result *job, size_t left);
+/* Has it begun an item of its oldest unit? */
+bool crew__worker_began(const crew__worker *w);
+/* Has it left its pace, with what it does? Then nothing is put behind that. */
+bool crew__worker_stuck(const crew__worker *w, int64_t now);
+/* Takes back what it has not begun, for others to run, unless it moves on. */
+void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
 
 /* granted.c */
 
@@ -353,8 +376,9 @@ enum crew__worker_event {
         CREW__WORKER_EVENTS,
 };
 void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event event, int64_t now);
-/* Ends a worker over its oldest unit, unless that is done by now. */
-void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now);
+/* Ends a worker over that item of its oldest unit (0: over the unit), unless it is done by now. */
+void crew__worker_end(
+        crew_pool *p, crew__worker *w, uint64_t item, int why, int64_t grace, int64_t now);
 /* verdict.c: the kernel says that it is dead; the zygote may have noted how it ended by now. */
 void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
 /* Did its sandbox answer calls with EPERM since the last look? */

@@ -12,9 +12,6 @@
 /* A task that is over sooner is not worth waking another worker for. */
 #define WORTH_A_WAKE INT64_C(20000)
 
-/* With one that takes longer than that, a worker has left its pace: nothing is put behind it. */
-#define STUCK INT64_C(500000)
-
 int crew__submit_check(
         crew_pool *p, crew_task_fn *f, const crew_task_options *o, crew_task_options *options)
 {
@@ -65,12 +62,18 @@ crew_result *crew__job_new(
         return job;
 }
 
-bool crew__requeue(crew_pool *p, const crew__unit *unit)
+void crew__requeue(crew_pool *p, const crew__unit *unit)
 {
-        crew__again *again = malloc(sizeof *again);
+        crew__again *again;
 
-        if (!again)
-                return false;
+        if (unit->job->finished || !unit->n)
+                return;
+        again = malloc(sizeof *again);
+        if (!again) {
+                for (size_t i = 0; i < unit->n; i++)
+                        crew__item_failed(unit->job, unit->item + i, CREW_DIED, NULL);
+                return;
+        }
         again->unit = *unit;
         crew__job_ref(unit->job);
         /* In front: it waited before the others. */
@@ -78,20 +81,24 @@ bool crew__requeue(crew_pool *p, const crew__unit *unit)
         again->link.prev = &p->again;
         p->again.next->prev = &again->link;
         p->again.next = &again->link;
-        p->queued++;
-        return true;
+        p->queued += unit->n;
 }
 
 static void drop_again(crew_pool *p, crew__again *again)
 {
         crew__link_leave(&again->link);
+        p->queued -= again->unit.n;
         crew__job_unref(again->unit.job);
         free(again);
-        p->queued--;
 }
 
-/* What is to be handed out next, or false. */
-static bool peek(crew_pool *p, crew__unit *unit)
+/* What is to be handed out next: that unit, or so much of it as there is room for; or false. */
+struct next {
+        crew__unit unit;
+        crew__again *again; /* NULL: it is the first job of the backlog */
+};
+
+static bool peek(crew_pool *p, struct next *next)
 {
         crew_result *job;
 
@@ -99,7 +106,7 @@ static bool peek(crew_pool *p, crew__unit *unit)
                 crew__again *again = CREW__OF(p->again.next, crew__again, link);
 
                 if (!again->unit.job->finished) {
-                        *unit = again->unit;
+                        *next = (struct next){ again->unit, again };
                         return true;
                 }
                 drop_again(p, again);
@@ -107,29 +114,48 @@ static bool peek(crew_pool *p, crew__unit *unit)
         if (crew__link_alone(&p->backlog))
                 return false;
         job = CREW__OF(p->backlog.next, crew_result, link);
-        *unit = (crew__unit){ .id = 0, .job = job, .item = job->next, .attempt = 1 };
+        next->unit = (crew__unit){
+                .job = job, .item = job->next, .n = job->n - job->next, .attempt = 1
+        };
+        next->again = NULL;
         return true;
 }
 
-static bool hand_out(crew_pool *p, crew__worker *w, crew__unit *unit)
+/* `n` of them are in a lane, or failed. */
+static void handed_out(crew_pool *p, struct next *next, size_t n)
 {
-        bool again = unit->id != 0, pushed;
-        crew_result *job = unit->job;
+        crew_result *job = next->unit.job;
 
-        if (!again)
-                unit->id = ++p->next_id;
-        /* What can never be pushed fails, and that may be the end of the job. */
-        crew__job_ref(job);
-        pushed = crew__worker_push(p, w, unit);
-        if (pushed && again) {
-                drop_again(p, CREW__OF(p->again.next, crew__again, link));
-        } else if (pushed && !job->finished) {
-                p->queued--;
-                if (++job->next == job->n)
+        if (next->again) {
+                next->again->unit.item += n;
+                next->again->unit.n -= n;
+                p->queued -= n;
+                if (!next->again->unit.n)
+                        drop_again(p, next->again);
+        } else if (!job->finished) {
+                p->queued -= n;
+                job->next += n;
+                if (job->next == job->n)
                         crew__link_leave(&job->link);
         }
+}
+
+/* Gives it what it should have of what comes next; false: it should have nothing. */
+static bool hand_out(crew_pool *p, crew__worker *w, struct next *next)
+{
+        crew_result *job = next->unit.job;
+        size_t n = crew__worker_room(p, w, job, next->unit.n);
+
+        if (!n)
+                return false;
+        next->unit.n = n;
+        /* What can never be pushed fails, and that may be the end of the job. */
+        crew__job_ref(job);
+        n = crew__worker_push(p, w, next->unit);
+        if (n)
+                handed_out(p, next, n);
         crew__job_unref(job);
-        return pushed;
+        return n > 0;
 }
 
 static crew__worker *next_worker(crew_pool *p, unsigned i)
@@ -137,37 +163,33 @@ static crew__worker *next_worker(crew_pool *p, unsigned i)
         return &p->workers[(p->turn + i) % p->n_workers];
 }
 
-static bool is_stuck(const crew__worker *w, int64_t now)
-{
-        return w->pushed != w->popped && now - w->drained > STUCK;
-}
-
 void crew__feed(crew_pool *p)
 {
-        crew__unit unit;
+        struct next next;
         int64_t now;
 
         /* First whoever has nothing at all, then everybody as much as keeps it busy. */
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = next_worker(p, i);
 
-                if (w->pushed != w->popped || !crew__worker_alive(w))
+                if (w->items || !crew__worker_alive(w))
                         continue;
-                if (!peek(p, &unit))
+                if (!peek(p, &next))
                         return;
-                if (crew__worker_room(p, w, unit.job))
-                        (void)hand_out(p, w, &unit);
+                if (hand_out(p, w, &next))
+                        crew__lane_wake(w->lane);
         }
-        if (!peek(p, &unit))
+        if (!peek(p, &next))
                 return;
         now = crew_clock();
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = next_worker(p, i);
+                bool pushed = false;
 
-                while (!is_stuck(w, now) && peek(p, &unit) && crew__worker_room(p, w, unit.job)) {
-                        if (!hand_out(p, w, &unit))
-                                break;
-                }
+                while (!crew__worker_stuck(w, now) && peek(p, &next) && hand_out(p, w, &next))
+                        pushed = true;
+                if (pushed)
+                        crew__lane_wake(w->lane);
         }
         p->turn++;
 }
@@ -179,21 +201,19 @@ static crew__worker *choose(crew_pool *p, const crew_result *job)
 
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = next_worker(p, i);
-                uint64_t depth = w->pushed - w->popped;
 
-                if (!crew__worker_room(p, w, job))
+                if (!crew__worker_room(p, w, job, 1))
                         continue;
-                if (depth == 0) {
+                if (w->items == 0) {
                         if (!idle || (idle->state == CREW__STARTING && w->state != idle->state))
                                 idle = w;
-                } else if (!best || depth < best->pushed - best->popped) {
+                } else if (!best || w->items < best->items) {
                         best = w;
                 }
         }
-        if (best && is_stuck(best, crew_clock()))
+        if (best && crew__worker_stuck(best, crew_clock()))
                 best = NULL;
-        if (best && idle && best->pace &&
-                (int64_t)(best->pushed - best->popped + 1) * best->pace < WORTH_A_WAKE)
+        if (best && idle && best->pace && (int64_t)(best->items + 1) * best->pace < WORTH_A_WAKE)
                 return best;
         return idle ? idle : best;
 }
@@ -220,14 +240,12 @@ static int enqueue(crew_pool *p, crew_result *job, bool unlimited)
 {
         bool waiting = !crew__link_alone(&p->backlog) || !crew__link_alone(&p->again);
         crew__worker *w = job->n == 1 && !waiting ? choose(p, job) : NULL;
-        crew__unit unit = { .job = job, .attempt = 1 };
+        crew__unit unit = { .job = job, .n = 1, .attempt = 1 };
 
-        if (w) {
-                unit.id = ++p->next_id;
-                if (crew__worker_push(p, w, &unit)) {
-                        job->next = 1;
-                        return 0;
-                }
+        if (w && crew__worker_push(p, w, unit)) {
+                crew__lane_wake(w->lane);
+                job->next = 1;
+                return 0;
         }
         if (!unlimited && p->backlog_limit && p->queued >= p->backlog_limit)
                 return crew__fail(EAGAIN, "pool %s: %zu tasks wait already", p->name, p->queued);

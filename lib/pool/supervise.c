@@ -99,18 +99,6 @@ void crew__count_death(crew_pool *p, int64_t now)
         p->n_deaths++;
 }
 
-/* How far it says it has come: did it take its oldest unit? */
-static bool has_taken(const crew__worker *w)
-{
-        uint64_t taken, freed;
-
-        if (w->pushed == w->popped)
-                return false;
-        if (crew__lane_progress(w->lane, &taken, &freed) < 0)
-                return true;
-        return taken > w->popped;
-}
-
 static void begin_end(crew__worker *w, int why, int64_t grace, int64_t now)
 {
         w->state = CREW__ENDING;
@@ -127,41 +115,75 @@ static void begin_end(crew__worker *w, int why, int64_t grace, int64_t now)
         w->due = crew__earlier(w->kill_at, w->give_up_at);
 }
 
-void crew__worker_end(crew_pool *p, crew__worker *w, int why, int64_t grace, int64_t now)
+/* Is it past that item of the unit that is its oldest? */
+static bool is_past(const crew__worker *w, uint64_t item, uint64_t current)
 {
-        uint64_t victim = w->popped;
+        const crew__unit *unit = crew__unit_at(w, w->popped);
 
-        /* From here on it takes nothing more, or is seen to have taken it. */
+        return item < unit->id || (current > item && current <= unit->id + unit->n);
+}
+
+void crew__worker_end(
+        crew_pool *p, crew__worker *w, uint64_t item, int why, int64_t grace, int64_t now)
+{
+        uint64_t victim = w->popped, current;
+
+        /* From here on it begins nothing more, or is seen to have begun it. */
         crew__lane_hold(w->lane, true);
+        /* Before the results: what it has left is then among them, or to be salvaged. */
+        current = crew__lane_current(w->lane);
         (void)crew__worker_drain(p, w, now);
-        if (w->popped != victim && !w->lied) {
+        if (!w->lied && (w->popped != victim || (item && is_past(w, item, current)))) {
                 crew__lane_hold(w->lane, false);
                 crew__worker_turn(p, w, now);
                 return;
         }
         /* One that is not at it has nothing to be told. */
-        begin_end(w, why, has_taken(w) ? grace : 0, now);
+        begin_end(w, why, crew__worker_began(w) ? grace : 0, now);
 }
 
-/* Its oldest unit has a deadline and was not taken: initializers take their time. Deadlines count
+/* Its oldest unit has a deadline and was not begun: initializers take their time. Deadlines count
  * from the start; but a worker that does not take what is there for so long gives it back. */
 static void not_begun(crew__worker *w, int64_t deadline, int64_t now)
 {
         w->since = now;
-        w->due = now + crew__earlier(deadline, CREW_MS(5));
+        w->late_at = now + crew__earlier(deadline, CREW_MS(5));
         if (w->state != CREW__RUNNING || now - w->drained - TORPOR < deadline)
                 return;
         crew__lane_hold(w->lane, true);
-        if (has_taken(w))
+        if (crew__worker_began(w))
                 crew__lane_hold(w->lane, false);
         else
                 begin_end(w, 0, 0, now);
+}
+
+/* Its oldest unit has a deadline: is it still at the same item? */
+static void look_at_deadline(crew_pool *p, crew__worker *w, int64_t now)
+{
+        const crew__unit *unit = crew__unit_at(w, w->popped);
+        uint64_t current = crew__lane_current(w->lane);
+
+        if (!crew__worker_began(w)) {
+                not_begun(w, unit->job->deadline, now);
+                return;
+        }
+        /* Forwards only: so it comes to an end whatever the worker writes there. */
+        if (current > w->watched && current < unit->id + unit->n) {
+                w->watched = current;
+                w->since = now;
+        }
+        if (now - w->since >= unit->job->deadline)
+                crew__worker_end(p, w, w->watched, CREW_DEADLINE, GRACE, now);
+        else
+                w->late_at = crew__worker_watch(w, now);
 }
 
 static void live_time(crew_pool *p, crew__worker *w, int64_t now)
 {
         const crew_result *job;
 
+        if (w->stuck_at <= now)
+                crew__worker_recall(p, w, now);
         if (w->lied) {
                 begin_end(w, CREW_DIED, 0, now);
                 return;
@@ -171,7 +193,7 @@ static void live_time(crew_pool *p, crew__worker *w, int64_t now)
                 begin_end(w, CREW_CANCELLED, p->grace, now);
                 return;
         }
-        if (w->pushed == w->popped) {
+        if (!w->items) {
                 if (w->closed && w->kill_at == CREW__NEVER)
                         w->kill_at = now + FAREWELL;
                 if (w->kill_at <= now)
@@ -184,19 +206,16 @@ static void live_time(crew_pool *p, crew__worker *w, int64_t now)
         if (job->finished) {
                 crew__lane_cancel(w->lane, crew__unit_at(w, w->popped)->id);
                 /* It will skip it: to start again would keep slow initializers from ever ending. */
-                if (w->state == CREW__STARTING && !has_taken(w))
+                if (w->state == CREW__STARTING && !crew__worker_began(w))
                         w->due = now + CREW_MS(5);
                 else
-                        crew__worker_end(p, w, CREW_CANCELLED, job->grace, now);
-        } else if (job->deadline && now >= w->due) {
-                if (!has_taken(w)) {
-                        not_begun(w, job->deadline, now);
-                } else if (now - w->since < job->deadline) {
-                        w->due = w->since + job->deadline;
-                } else {
-                        crew__worker_end(p, w, CREW_DEADLINE, GRACE, now);
-                }
+                        crew__worker_end(p, w, 0, CREW_CANCELLED, job->grace, now);
+                return;
         }
+        if (w->late_at <= now)
+                look_at_deadline(p, w, now);
+        if (crew__worker_alive(w))
+                crew__worker_due(p, w);
 }
 
 static void ending_time(crew__worker *w, int64_t now)

@@ -25,18 +25,35 @@ enum {
 
 struct crew__track {
         crew__lane_words *words;
-        char *tasks;   /* each mapped twice in a row */
+        char *tasks; /* each mapped twice in a row */
         char *results;
         size_t mapped;
         uint64_t bytes;
         uint64_t task_ring;
         uint64_t result_ring;
-        uint64_t next;        /* behind the tasks that were taken */
+        uint64_t next;        /* behind the batches that are done */
+        uint64_t tail;        /* of the tasks, as it was last read; `next`: read it again */
+        uint64_t result_head; /* as it was last read */
         uint64_t result_tail;
-        uint64_t current;     /* id */
+        uint32_t hold; /* what it was before `tail` and the batch were read */
         int result_event;
         uint32_t budget;
         uint32_t waits;
+        uint64_t ended;
+
+        /* The batch that is worked on, from its record. */
+        const crew__task_header *batch; /* NULL: none */
+        uint64_t id, function, size, stride;
+        uint32_t attempt, count, at;
+        bool single; /* it had one item from the beginning */
+
+        /* Results of it that are in the ring and not published. */
+        uint32_t done;
+        uint64_t done_size;
+
+        /* Where small arguments and results of a batch, which are packed, get their alignment. */
+        _Alignas(64) char argument[CREW__LANE_SMALL];
+        char result[CREW__LANE_SMALL];
 };
 
 static int map_at(char *at, size_t bytes, int fd, size_t offset)
@@ -84,8 +101,8 @@ static int map(crew__track *track, int fd)
         tasks = track->task_ring;
         results = track->result_ring;
         track->mapped = words + 2 * (tasks + results);
-        base = mmap(NULL, track->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                -1, 0);
+        base = mmap(
+                NULL, track->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED)
                 return crew__fail(errno, "mapping %zu bytes: %m", track->mapped);
         track->words = (void *)base;
@@ -103,13 +120,14 @@ static int map(crew__track *track, int fd)
 
 int crew__track_open(crew__track **opened, int fd, int task_event, int result_event)
 {
-        crew__track *track = calloc(1, sizeof *track);
+        crew__track *track = aligned_alloc(64, crew__lane_round(sizeof *track, 64));
         int r;
 
         /* Tasks are waited for by futex only; see lane.c for why the pool writes to no eventfd. */
         (void)task_event;
         if (!track)
                 return crew__fail(ENOMEM, "no memory for a lane");
+        memset(track, 0, sizeof *track);
         track->result_event = result_event;
         track->budget = MAX_BUDGET;
         r = map(track, fd);
@@ -137,25 +155,42 @@ static enum look look_for_task(crew__track *track)
         /* Before the tail: what was pushed before the close is then seen. */
         bool closed = atomic_load_explicit(&w->closed, memory_order_acquire);
 
+        /* Before the tail, too: what is taken back after this is seen by announce(). */
+        track->hold = atomic_load_explicit(&w->hold, memory_order_acquire);
         /* Acquire pairs with the commit in crew__lane_push: the records before it are whole. */
-        if (atomic_load_explicit(&w->task_tail, memory_order_acquire) == track->next)
+        track->tail = atomic_load_explicit(&w->task_tail, memory_order_acquire);
+        if (track->tail == track->next)
                 return closed ? CLOSED : NOTHING;
-        return atomic_load_explicit(&w->hold, memory_order_relaxed) ? NOTHING : TASK;
+        if (!(track->hold & 1))
+                return TASK;
+        track->tail = track->next;
+        return NOTHING;
 }
 
-static uint64_t room(crew__track *track)
+static bool has_room(crew__track *track, uint64_t need)
 {
-        /* Acquire pairs with the release in crew__lane_pop: what lies before it was copied. */
-        uint64_t head = atomic_load_explicit(&track->words->result_head, memory_order_acquire);
+        if (track->result_ring - crew__lane_distance(track->result_tail, track->result_head,
+                                         track->result_ring) >=
+                need)
+                return true;
+        /* Acquire pairs with the release in crew__lane_drop: what lies before it was copied. */
+        track->result_head = atomic_load_explicit(&track->words->result_head, memory_order_acquire);
+        return track->result_ring - crew__lane_distance(track->result_tail, track->result_head,
+                                            track->result_ring) >=
+               need;
+}
 
-        return track->result_ring -
-               crew__lane_distance(track->result_tail, head, track->result_ring);
+static bool is_held(crew__track *track)
+{
+        return atomic_load_explicit(&track->words->hold, memory_order_acquire) & 1;
 }
 
 /* `need` is what a result needs, or 0 to look for a task. */
 static bool ready(crew__track *track, uint64_t need)
 {
-        return need ? room(track) >= need : look_for_task(track) != NOTHING;
+        if (need)
+                return has_room(track, need);
+        return track->batch ? !is_held(track) : look_for_task(track) != NOTHING;
 }
 
 static bool spin(crew__track *track, uint64_t need, int64_t end)
@@ -178,8 +213,8 @@ static bool spin(crew__track *track, uint64_t need, int64_t end)
 static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
 {
         crew__events *events = need ? &track->words->room_events : &track->words->task_events;
-        uint32_t budget = track->waits % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET
-                                                                        : track->budget;
+        uint32_t budget =
+                track->waits % PROBE_EVERY == PROBE_EVERY - 1 ? MAX_BUDGET : track->budget;
         uint32_t value;
         int r;
 
@@ -202,102 +237,248 @@ static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
         return r == -EINTR ? 0 : r;
 }
 
-/* Announce, full barrier, look at the hold, take. */
-static bool take(crew__track *track, const crew__task_header *header)
+static void notify(crew__track *track)
+{
+        crew__events_notify(&track->words->result_events, track->result_event);
+}
+
+/* A record of `bytes` at the tail is whole. */
+static void commit(crew__track *track, uint64_t bytes)
+{
+        track->result_tail = crew__lane_behind(track->result_tail, bytes, track->result_ring);
+        /* Release: a look that sees this tail sees the record. Its items count from here on. */
+        atomic_store_explicit(&track->words->result_tail, track->result_tail, memory_order_release);
+}
+
+static crew__result_header *header_at_tail(crew__track *track)
+{
+        return (void *)(track->results + crew__lane_offset(track->result_tail, track->result_ring));
+}
+
+/* Shows the results that are there. */
+static void publish(crew__track *track)
+{
+        if (!track->done)
+                return;
+        header_at_tail(track)->count = track->done;
+        commit(track, crew__result_bytes(track->done_size, track->done, 0));
+        track->done = 0;
+}
+
+/* Nothing of the batch is left. */
+static void close_batch(crew__track *track)
+{
+        publish(track);
+        track->ended += track->at;
+        atomic_store_explicit(&track->words->ended, track->ended, memory_order_relaxed);
+        track->batch = NULL;
+        /* Release: a push that sees this overwrites arguments that were used. */
+        atomic_store_explicit(&track->words->freed, track->next, memory_order_release);
+        /* Release: who sees the 0 sees all that was published. */
+        atomic_store_explicit(&track->words->current, 0, memory_order_release);
+        notify(track);
+}
+
+/* The next record is the batch, unless announce() then sees that it was taken back. */
+static void open_batch(crew__track *track)
+{
+        const crew__task_header *header =
+                (void *)(track->tasks + crew__lane_offset(track->next, track->task_ring));
+
+        track->batch = header;
+        track->id = header->id;
+        track->function = header->function;
+        track->size = header->size;
+        track->stride = crew__lane_stride(header->size);
+        track->attempt = header->attempt;
+        track->count = atomic_load_explicit(&header->count, memory_order_relaxed);
+        track->single = track->count == 1;
+        track->at = 0;
+}
+
+/* It is about to begin the next item. False: not now, or not that one. */
+static bool announce(crew__track *track)
 {
         crew__lane_words *w = track->words;
+        uint64_t id = track->id + track->at;
 
-        atomic_store_explicit(&w->current, header->id, memory_order_relaxed);
-        /* Pairs with the fence in crew__lane_hold: either this load sees the hold, or the pool's
+        /* Release: the results of the items before it, which are done by this. */
+        atomic_store_explicit(&w->current, id, memory_order_release);
+        /* Pairs with the fence in crew__lane_hold: either this load sees the change, or the pool's
          * next look at `current` sees the id. */
         atomic_thread_fence(memory_order_seq_cst);
-        if (__builtin_expect(atomic_load_explicit(&w->hold, memory_order_relaxed) != 0, 0)) {
-                atomic_store_explicit(&w->current, 0, memory_order_relaxed);
+        if (__builtin_expect(
+                    atomic_load_explicit(&w->hold, memory_order_relaxed) != track->hold, 0))
                 return false;
+        atomic_store_explicit(&w->begun, id, memory_order_relaxed);
+        if (track->at == 0) {
+                track->next = crew__lane_behind(track->next, track->batch->bytes, track->task_ring);
+                /* The line is written anyhow, and this clock is a look into memory. */
+                atomic_store_explicit(&w->since, crew__clock_coarse(), memory_order_relaxed);
         }
-        /* The line is written anyhow, and this clock is a look into memory. */
-        atomic_store_explicit(&w->since, crew__clock_coarse(), memory_order_relaxed);
-        track->next = crew__lane_behind(
-                track->next, crew__task_bytes(header->size), track->task_ring);
-        track->current = header->id;
-        atomic_store_explicit(&w->taken, track->next, memory_order_release);
         return true;
+}
+
+/* The pool has, or had, something in mind. Nothing that was read of the lane holds any more. */
+static int retreat(crew__track *track, int64_t deadline)
+{
+        int r;
+
+        if (track->done) {
+                publish(track);
+                notify(track);
+        }
+        atomic_store_explicit(&track->words->current, 0, memory_order_release);
+        if (track->at == 0) {
+                track->batch = NULL;
+                track->tail = track->next;
+                return 0;
+        }
+        for (;;) {
+                track->hold = atomic_load_explicit(&track->words->hold, memory_order_acquire);
+                if (!(track->hold & 1))
+                        break;
+                r = wait_for(track, 0, deadline);
+                if (r < 0)
+                        return r;
+        }
+        track->tail = track->next;
+        track->count = atomic_load_explicit(&track->batch->count, memory_order_relaxed);
+        if (track->at >= track->count)
+                close_batch(track);
+        return 0;
+}
+
+static const void *argument(crew__track *track)
+{
+        const char *at = (const char *)track->batch + CREW__LANE_HEADER + track->at * track->stride;
+
+        if (track->stride % CREW__LANE_ALIGN == 0 || track->at == 0)
+                return at;
+        memcpy(track->argument, at, track->size);
+        return track->argument;
 }
 
 int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline)
 {
         for (;;) {
-                enum look look = look_for_task(track);
-                const crew__task_header *header;
                 int r;
 
-                if (look == CLOSED)
-                        return 0;
-                header = (void *)(track->tasks + crew__lane_offset(track->next, track->task_ring));
-                if (look == TASK && take(track, header)) {
-                        *task = (crew__lane_task){ .id = header->id,
-                                .function = header->function,
-                                .attempt = header->attempt,
-                                .flags = header->flags,
-                                .data = (const char *)header + CREW__LANE_HEADER,
-                                .size = header->size };
+                if (!track->batch && track->tail == track->next) {
+                        enum look look = look_for_task(track);
+
+                        if (look == CLOSED)
+                                return 0;
+                        if (look == NOTHING) {
+                                r = wait_for(track, 0, deadline);
+                                if (r < 0)
+                                        return r;
+                                continue;
+                        }
+                }
+                if (!track->batch)
+                        open_batch(track);
+                if (announce(track)) {
+                        *task = (crew__lane_task){ .id = track->id + track->at,
+                                .function = track->function,
+                                .attempt = track->attempt,
+                                .count = track->count - track->at,
+                                .data = argument(track),
+                                .size = track->size };
                         return 1;
                 }
-                r = wait_for(track, 0, deadline);
+                r = retreat(track, deadline);
                 if (r < 0)
                         return r;
         }
 }
 
+/* Where the next result of that size goes, behind those that are not published; these are if it
+ * does not fit to them, or if the pool would wait long for so much. */
+static char *place_for(crew__track *track, uint64_t size)
+{
+        uint64_t need = crew__result_bytes(size, track->done + 1, CREW__LANE_TEXT);
+
+        if (track->done && (track->done_size != size || need > track->result_ring / 4 ||
+                                   !has_room(track, need))) {
+                publish(track);
+                notify(track);
+        }
+        if (!track->done) {
+                /* With the longest text: whether there will be one is not known yet. */
+                need = crew__result_bytes(size, 1, CREW__LANE_TEXT);
+                while (__builtin_expect(!has_room(track, need), 0))
+                        (void)wait_for(track, need, CREW__NEVER);
+        }
+        return (char *)header_at_tail(track) + CREW__LANE_HEADER +
+               track->done * crew__lane_stride(size);
+}
+
 void *crew__track_reserve(crew__track *track, size_t size)
 {
-        uint64_t need;
-
         if (size > track->bytes) {
                 (void)crew__fail(EMSGSIZE,
                         "a result of %zu bytes, and the lanes of the pool take at most %llu", size,
                         (unsigned long long)track->bytes);
                 return NULL;
         }
-        /* With the longest text: whether there will be one is not known yet. */
-        need = crew__result_bytes(size, CREW__LANE_TEXT);
-        while (__builtin_expect(room(track) < need, 0))
-                (void)wait_for(track, need, CREW__NEVER);
-        return track->results + crew__lane_offset(track->result_tail, track->result_ring) +
-               CREW__LANE_HEADER;
+        return track->single || size > CREW__LANE_SMALL ? place_for(track, size) : track->result;
+}
+
+/* A record of its own. */
+static void answer(crew__track *track, int32_t status, size_t size, const char *text)
+{
+        size_t length = text ? strnlen(text, CREW__LANE_TEXT - 1) : 0;
+        crew__result_header *header;
+        char *data;
+
+        publish(track);
+        data = place_for(track, size);
+        if (length)
+                memcpy(data + crew__result_text_at(size, 1), text, length);
+        header = header_at_tail(track);
+        *header = (crew__result_header){ .id = track->id + track->at,
+                .size = (uint32_t)size,
+                .count = 1,
+                .status = status,
+                .text = (uint32_t)length };
+        commit(track, crew__result_bytes(size, 1, length));
+}
+
+/* One more of those that are to be published. */
+static void append(crew__track *track, size_t size)
+{
+        char *data = place_for(track, size);
+
+        if (size && size <= CREW__LANE_SMALL)
+                memcpy(data, track->result, size);
+        if (!track->done) {
+                track->done_size = size;
+                *header_at_tail(track) = (crew__result_header){ .id = track->id + track->at,
+                        .size = (uint32_t)size };
+        }
+        track->done++;
 }
 
 void crew__track_done(crew__track *track, int32_t status, size_t size, const char *text)
 {
-        size_t length = text ? strnlen(text, CREW__LANE_TEXT - 1) : 0;
-        crew__lane_words *w = track->words;
-        char *data = crew__track_reserve(track, size);
-
-        if (!data) {
+        if (size > track->bytes)
                 status = -EMSGSIZE;
-                size = 0;
-                data = crew__track_reserve(track, 0);
-        }
-        if (length)
-                memcpy(data + crew__result_text_at(size), text, length);
-        *(crew__result_header *)(void *)(data - CREW__LANE_HEADER) = (crew__result_header){
-                .id = track->current, .size = size, .status = status, .text = (uint32_t)length
-        };
-        track->result_tail = crew__lane_behind(
-                track->result_tail, crew__result_bytes(size, length), track->result_ring);
-        track->current = 0;
-        /* Release: a pop that sees this tail sees the record. The result counts from here on. */
-        atomic_store_explicit(&w->result_tail, track->result_tail, memory_order_release);
-        /* Release: a push that sees this overwrites arguments that were used. */
-        atomic_store_explicit(&w->freed, track->next, memory_order_release);
-        /* Release: who sees the 0 sees that the task was taken and finished. */
-        atomic_store_explicit(&w->current, 0, memory_order_release);
-        crew__events_notify(&w->result_events, track->result_event);
+        if (track->single)
+                answer(track, status, status ? 0 : size, text);
+        else if (status)
+                answer(track, status, 0, text);
+        else
+                append(track, size);
+        if (++track->at == track->count)
+                close_batch(track);
+        else if (status)
+                notify(track);
 }
 
 bool crew__track_cancelled(crew__track *track)
 {
-        return track->current &&
-               atomic_load_explicit(&track->words->cancelled, memory_order_relaxed) ==
-                       track->current;
+        uint64_t id = atomic_load_explicit(&track->words->cancelled, memory_order_relaxed);
+
+        return track->batch && id - track->id < track->count;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * A worker is dead: what of the tasks in its lane? Results that are in it count. The oldest unit
- * without one died with it if it was taken; what is behind that runs elsewhere, as if it had never
+ * A worker is dead: what of the tasks in its lane? Results that are in it count. The oldest item
+ * without one died with it if it was begun; what is behind that runs elsewhere, as if it had never
  * been handed out. By the driver, under the pool's lock.
  */
 
@@ -81,10 +81,9 @@ static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__e
         }
         if (runs_again(p, unit, reason)) {
                 unit->attempt++;
-                if (crew__requeue(p, unit)) {
-                        free(f);
-                        return;
-                }
+                crew__requeue(p, unit);
+                free(f);
+                return;
         }
         (void)snprintf(words, sizeof words, "%s", f ? f->text : crew__reason_words(reason));
         crew__item_failed(unit->job, unit->item, reason, f);
@@ -94,25 +93,29 @@ static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__e
 
 static void settle_units(crew_pool *p, crew__worker *w, const crew__ending *ending)
 {
-        uint64_t taken, freed, behind = w->popped;
-        crew__unit unit;
+        crew__unit unit, rest;
+        bool began;
 
-        if (crew__lane_progress(w->lane, &taken, &freed) < 0)
-                taken = w->pushed;
-        if (w->pushed > w->popped && (taken > w->popped || w->lied))
-                behind++;
+        crew__worker_salvage(w);
+        if (!w->items)
+                return;
+        began = w->lied || crew__worker_began(w);
         /* From the back, as each goes to the front. */
-        while (w->pushed > behind) {
+        while (w->pushed - w->popped > 1) {
                 unit = *crew__unit_at(w, --w->pushed);
-                if (!unit.job->finished && !crew__requeue(p, &unit))
-                        crew__item_failed(unit.job, unit.item, CREW_DIED, NULL);
+                crew__requeue(p, &unit);
                 crew__job_unref(unit.job);
         }
-        if (w->pushed > w->popped) {
-                unit = *crew__unit_at(w, w->popped++);
+        unit = rest = *crew__unit_at(w, w->popped++);
+        w->items = 0;
+        rest.item += began;
+        rest.n -= began;
+        crew__requeue(p, &rest);
+        if (began) {
+                unit.n = 1;
                 blame(p, w, &unit, ending);
-                crew__job_unref(unit.job);
         }
+        crew__job_unref(unit.job);
 }
 
 /* It ended before it ran anything: why? */

@@ -113,8 +113,7 @@ static void describe(const crew__zygote *z, const crew__zygote_options *o)
         page->perch_refused = offsetof(crew__perch, report) + offsetof(crew__report, refused);
         page->lane_current = offsetof(crew__lane_words, current);
         page->lane_since = offsetof(crew__lane_words, since);
-        page->lane_taken = offsetof(crew__lane_words, taken);
-        page->lane_freed = offsetof(crew__lane_words, freed);
+        page->lane_ended = offsetof(crew__lane_words, ended);
         page->method = CREW_METHOD_FORK;
         page->landlock = o->plan ? (uint32_t)o->plan->ruleset.abi : 0;
         crew__status_text(page->name, sizeof page->name, o->name);

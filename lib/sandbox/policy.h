@@ -50,6 +50,7 @@ struct crew_sandbox {
         int mode;
         struct crew__path *paths;
         size_t n_paths;
+        struct crew__shared_plan *plans; /* see share.h */
 };
 
 /* The set with everything that its words bring along. */

@@ -115,8 +115,7 @@ bool crew__decode_pool(const void *bytes, size_t n, uint64_t total, crew__seen_p
                 .perch_refused = page.perch_refused,
                 .lane_current = page.lane_current,
                 .lane_since = page.lane_since,
-                .lane_taken = page.lane_taken,
-                .lane_freed = page.lane_freed,
+                .lane_ended = page.lane_ended,
                 .method = page.method,
                 .workers = page.workers,
                 .busy = page.busy,
@@ -179,7 +178,7 @@ void crew__decode_lane(
         *lane = (crew__seen_lane){
                 .current = pool->lane_current ? word64(bytes, n, pool->lane_current) : 0,
                 .since = pool->lane_since ? word64(bytes, n, pool->lane_since) : 0,
-                .done = pool->lane_freed ? word32(bytes, n, pool->lane_freed) : 0,
+                .done = pool->lane_ended ? word64(bytes, n, pool->lane_ended) : 0,
         };
 }
 

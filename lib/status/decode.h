@@ -52,7 +52,7 @@ typedef struct crew__seen_pool {
         uint32_t seats_at, seat_size, n_seats;
         uint32_t perches_at, perch_step;
         uint16_t perch_stage, perch_text, perch_gauge, perch_refused;
-        uint16_t lane_current, lane_since, lane_taken, lane_freed;
+        uint16_t lane_current, lane_since, lane_ended;
         unsigned method, workers, busy;
         int landlock, state; /* CREW_STATE_... */
         uint64_t submitted, done, failed, replaced, violations, queued;
@@ -74,8 +74,7 @@ typedef struct crew__seen_perch {
 } crew__seen_perch;
 
 typedef struct crew__seen_lane {
-        uint64_t current, since;
-        uint32_t done;
+        uint64_t current, since, done;
 } crew__seen_lane;
 
 bool crew__decode_pool(const void *bytes, size_t n, uint64_t total, crew__seen_pool *pool);

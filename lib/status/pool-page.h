@@ -44,7 +44,7 @@ typedef struct crew__pool_page {
         uint32_t seats_at, seat_size, n_seats;
         uint32_t perches_at, perch_step; /* the pages of the workers, one for each seat */
         uint16_t perch_stage, perch_text, perch_gauge, perch_refused; /* in them */
-        uint16_t lane_current, lane_since, lane_taken, lane_freed;    /* in a lane */
+        uint16_t lane_current, lane_since, lane_unused, lane_ended;   /* in a lane */
         uint32_t method;
         uint32_t landlock; /* ABI, 0 = none */
         _Atomic uint32_t state;

@@ -27,13 +27,15 @@ TEST(images, "random attacks and calls", "[unit][lane][hostile]")
 
 static void use(crew__lane *lane)
 {
-        char in[1000] = "";
-        crew__lane_result result = {0};
-        uint64_t taken = 0, freed = 0;
+        static uint64_t id = 100;
+        char in[4000] = "";
+        struct lane_result result = { 0 };
+        crew__lane_result salvaged;
         int r;
 
-        (void)lane_push(lane, 1, in, sizeof in);
-        r = crew__lane_pop(lane, &result);
+        id += 10;
+        (void)lane_push_batch(lane, id, in, 1000, 1 + id / 10 % 4);
+        r = lane_pop(lane, &result);
         if (r == 1) {
                 CHECK(result.size <= 1000);
                 CHECK(strlen(result.text) < CREW__LANE_TEXT);
@@ -43,19 +45,23 @@ static void use(crew__lane *lane)
                 CHECK_INT(r, ==, -ENOTRECOVERABLE);
                 CHECK(strlen(crew_error_detail()) > 10);
         }
-        if (crew__lane_progress(lane, &taken, &freed) == 0)
-                CHECK(freed <= taken);
-        (void)crew__lane_current(lane);
+        r = crew__lane_salvage(lane, id, 4, &salvaged);
+        if (r == 1) {
+                CHECK(salvaged.count <= 4 && salvaged.size <= 1000);
+                lane_copy(lane, &salvaged, &result);
+        }
+        (void)crew__lane_begun(lane);
         (void)crew__lane_ready(lane);
+        crew__lane_hold(lane, true);
         crew__lane_hold(lane, false);
 }
 
 TEST(values, "chosen values in each word", "[unit][lane][hostile]")
 {
-        static const uint64_t values[] = {0, 1, 2, 31, 32, 255, 256, 1000, 1001, UINT32_MAX,
+        static const uint64_t values[] = { 0, 1, 2, 31, 32, 255, 256, 1000, 1001, UINT32_MAX,
                 1ULL << 31, 1ULL << 32, 1ULL << 33, 3ULL << 32, (1ULL << 32) + 1, (2ULL << 32) + 1,
                 (2ULL << 32) + 2, (2ULL << 32) + 3, 255ULL << 32, 256ULL << 32, 512ULL << 32,
-                INT64_MAX, UINT64_MAX, UINT64_MAX - 31, 0xffffffff00000000, 0xffffffff00000001};
+                INT64_MAX, UINT64_MAX, UINT64_MAX - 31, 0xffffffff00000000, 0xffffffff00000001 };
         size_t words = crew__page_round(sizeof(crew__lane_words)) / 8;
 
         TEST_DEADLINE(100);
@@ -86,28 +92,108 @@ TEST(values, "chosen values in each word", "[unit][lane][hostile]")
         }
 }
 
+/* Publishes a record with that header, whatever lies behind it. */
+static void forge(crew__lane *lane, crew__result_header header, uint64_t bytes)
+{
+        crew__lane_words *w = crew__lane_segment(lane)->address;
+        uint64_t tail = atomic_load(&w->result_tail);
+        char *results = (char *)w + w->words + w->tasks;
+
+        memcpy(results + crew__lane_offset(tail, w->results), &header, sizeof header);
+        atomic_store(&w->result_tail, crew__lane_behind(tail, bytes, w->results));
+}
+
 TEST(impostor, "more results than tasks are a lie", "[unit][lane][hostile]")
 {
         crew__lane *lane;
-        crew__lane_words *w;
-        crew__lane_result result;
-        uint64_t ignored;
+        crew__lane_result from;
 
         REQUIRE_OK(crew__lane_new(&lane, 100));
-        w = crew__lane_segment(lane)->address;
         REQUIRE_OK(lane_push(lane, 1, NULL, 0));
-        atomic_store(&w->result_tail, crew__lane_behind(0, 32, w->results));
-        REQUIRE(crew__lane_pop(lane, &result) == 1);
-        CHECK_INT(result.id, ==, 0);
-        atomic_store(&w->result_tail,
-                crew__lane_behind(atomic_load(&w->result_tail), 32, w->results));
+        forge(lane, (crew__result_header){ .count = 1 }, 32);
+        REQUIRE(crew__lane_look(lane, &from) == 1);
+        CHECK_INT(from.id, ==, 0);
+        crew__lane_drop(lane);
+        forge(lane, (crew__result_header){ .count = 1 }, 32);
         CHECK(crew__lane_ready(lane));
-        CHECK_INT(crew__lane_pop(lane, &result), ==, -ENOTRECOVERABLE);
+        CHECK_INT(crew__lane_look(lane, &from), ==, -ENOTRECOVERABLE);
         CHECK(strstr(crew_error_detail(), "more results than tasks"));
         CHECK_INT(lane_push(lane, 2, NULL, 0), ==, -ENOTRECOVERABLE);
-        CHECK_INT(crew__lane_progress(lane, &ignored, &ignored), ==, -ENOTRECOVERABLE);
+        CHECK_INT(crew__lane_salvage(lane, 1, 1, &from), ==, -ENOTRECOVERABLE);
         CHECK(crew__lane_ready(lane));
         (void)crew__lane_free(lane);
+}
+
+TEST(batches, "a batch of results is held to what was asked for and what was published",
+        "[unit][lane][hostile]")
+{
+        static const struct {
+                crew__result_header header;
+                uint64_t bytes;
+        } lies[] = {
+                { { .count = 0, .size = 4 }, 64 },
+                { { .count = 11, .size = 4 }, 96 },
+                { { .count = UINT32_MAX, .size = 4 }, 96 },
+                { { .count = UINT32_MAX, .size = 0 }, 32 },
+                { { .count = 10, .size = 101 }, 1184 },
+                { { .count = 10, .size = 100 }, 1120 },
+                { { .count = 9, .size = 4 }, 32 },
+                { { .count = 10, .size = 4, .text = 300 }, 512 },
+                { { .count = 10, .size = 4, .text = 255 }, 96 },
+        };
+
+        for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+                crew__lane_result from;
+                crew__lane *lane;
+                char in[40] = "";
+
+                REQUIRE_OK(crew__lane_new(&lane, 100));
+                CHECK_INT(lane_push_batch(lane, 1, in, 4, 10), ==, 10);
+                forge(lane, lies[i].header, lies[i].bytes);
+                CHECK_INT(crew__lane_look(lane, &from), ==, -ENOTRECOVERABLE);
+                (void)crew__lane_free(lane);
+        }
+}
+
+TEST(salvaged, "what a dead worker claims to have done is held to what it was given",
+        "[unit][lane][hostile]")
+{
+        static const struct {
+                uint64_t current;
+                crew__result_header header;
+                int r;
+        } claims[] = {
+                { 0, { .id = 7, .size = 4 }, 0 },
+                { 6, { .id = 7, .size = 4 }, 0 },
+                { 7, { .id = 7, .size = 4 }, 0 },
+                { 8, { .id = 7, .size = 4 }, 1 },
+                { 17, { .id = 7, .size = 4 }, 1 },
+                { 18, { .id = 7, .size = 4 }, 0 },
+                { UINT64_MAX, { .id = 7, .size = 4 }, 0 },
+                { 9, { .id = 6, .size = 4 }, -ENOTRECOVERABLE },
+                { 9, { .id = 7, .size = 101 }, -ENOTRECOVERABLE },
+                { 9, { .id = 7, .size = 4, .status = -1 }, -ENOTRECOVERABLE },
+                { 9, { .id = 7, .size = 4, .text = 5 }, -ENOTRECOVERABLE },
+                { 17, { .id = 7, .size = UINT32_MAX }, -ENOTRECOVERABLE },
+        };
+
+        for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+                crew__lane_result from;
+                crew__lane_words *w;
+                crew__lane *lane;
+                char in[40] = "";
+
+                REQUIRE_OK(crew__lane_new(&lane, 100));
+                CHECK_INT(lane_push_batch(lane, 7, in, 4, 10), ==, 10);
+                w = crew__lane_segment(lane)->address;
+                forge(lane, claims[i].header, 0);
+                atomic_store(&w->result_tail, 0);
+                atomic_store(&w->current, claims[i].current);
+                CHECK_INT(crew__lane_salvage(lane, 7, 10, &from), ==, claims[i].r);
+                if (claims[i].r == 1)
+                        CHECK_INT(from.count, ==, claims[i].current - 7);
+                (void)crew__lane_free(lane);
+        }
 }
 
 /* Also fills the eventfds and makes them blocking, which it shares with the pool. */
@@ -137,12 +223,13 @@ static void scribbler(void *arg)
                         break;
                 case 2:
                         atomic_store(&w->freed, atomic_load(&w->task_tail));
-                        atomic_store(&w->taken, atomic_load(&w->task_tail));
+                        atomic_store(&w->begun, value >> (r >> 58));
+                        atomic_store(&w->current, value >> (r >> 58));
                         break;
                 case 3:
-                        atomic_store(&w->result_tail,
-                                crew__lane_behind(
-                                        atomic_load(&w->result_head), 32 * (r >> 60), 8192));
+                        atomic_store(
+                                &w->result_tail, crew__lane_behind(atomic_load(&w->result_head),
+                                                         32 * (r >> 60), 8192));
                         break;
                 case 4:
                         atomic_store(&w->task_events.armed, 1);

@@ -33,7 +33,7 @@ static void serve(crew__track *track, uint64_t id, size_t in, size_t out)
         CHECK_INT(task.id, ==, id);
         CHECK_INT(task.function, ==, 7);
         CHECK_INT(task.attempt, ==, 1);
-        CHECK_INT(task.flags, ==, 3);
+        CHECK_INT(task.count, ==, 1);
         CHECK_INT(task.size, ==, in);
         CHECK_INT((uintptr_t)task.data % CREW__LANE_ALIGN, ==, 0);
         CHECK(filled(task.data, in, id));
@@ -46,25 +46,17 @@ static void serve(crew__track *track, uint64_t id, size_t in, size_t out)
 
 static void collect(crew__lane *lane, uint64_t id, size_t out)
 {
-        crew__lane_result result;
+        struct lane_result result;
+        size_t size = out % 3 ? 0 : out;
 
         REQUIRE(crew__lane_ready(lane));
-        REQUIRE(crew__lane_pop(lane, &result) == 1);
+        REQUIRE(lane_pop(lane, &result) == 1);
         CHECK_INT(result.id, ==, id);
+        CHECK_INT(result.count, ==, 1);
         CHECK_INT(result.status, ==, -(int)(out % 3));
-        CHECK_INT(result.size, ==, out);
-        CHECK_INT((uintptr_t)result.data % CREW__LANE_ALIGN, ==, 0);
-        CHECK(filled(result.data, out, id + 1));
+        CHECK_INT(result.size, ==, size);
+        CHECK(filled(result.data, size, id + 1));
         CHECK_STR(result.text, out % 2 ? "words" : "");
-}
-
-static void progress(crew__lane *lane, uint64_t taken, uint64_t freed)
-{
-        uint64_t t, f;
-
-        REQUIRE_OK(crew__lane_progress(lane, &t, &f));
-        CHECK_INT(t, ==, taken);
-        CHECK_INT(f, ==, freed);
 }
 
 TEST(sizes, "every size goes there and back, wherever it wraps", "[unit][lane]")
@@ -72,13 +64,13 @@ TEST(sizes, "every size goes there and back, wherever it wraps", "[unit][lane]")
         enum { BYTES = 3000 };
         crew__lane *lane;
         crew__track *track;
-        crew__lane_result result;
+        struct lane_result result;
         crew__lane_task task;
         unsigned char in[BYTES + 1];
 
         REQUIRE_OK(crew__lane_new(&lane, BYTES));
         track = lane_open(lane);
-        CHECK_INT(crew__lane_pop(lane, &result), ==, 0);
+        CHECK_INT(lane_pop(lane, &result), ==, 0);
         CHECK(!crew__lane_ready(lane));
         CHECK_INT(crew__track_take(track, &task, 0), ==, -EAGAIN);
         CHECK_INT(crew__track_take(track, &task, crew_clock() + CREW_MS(5)), ==, -ETIMEDOUT);
@@ -87,10 +79,9 @@ TEST(sizes, "every size goes there and back, wherever it wraps", "[unit][lane]")
 
                 fill(in, size, id);
                 REQUIRE_OK(lane_push(lane, id, in, size));
-                progress(lane, id - 1, id - 1);
                 serve(track, id, size, BYTES - size);
                 CHECK_INT(crew__lane_current(lane), ==, 0);
-                progress(lane, id, id);
+                CHECK_INT(crew__lane_begun(lane), ==, id);
                 collect(lane, id, BYTES - size);
         }
         CHECK_INT(lane_push(lane, 9, in, BYTES + 1), ==, -EMSGSIZE);
@@ -101,7 +92,7 @@ TEST(sizes, "every size goes there and back, wherever it wraps", "[unit][lane]")
 
 TEST(room, "a lane takes four of the largest and sixty-four small ones", "[unit][lane]")
 {
-        static const size_t bytes[] = {0, 1, 64, 4096, 50000, 262144};
+        static const size_t bytes[] = { 0, 1, 64, 4096, 50000, 262144 };
 
         for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
                 size_t small = bytes[i] < 64 ? bytes[i] : 64;
@@ -121,8 +112,8 @@ TEST(room, "a lane takes four of the largest and sixty-four small ones", "[unit]
                         do {
                                 fill(in, size, id + 1);
                                 r = lane_push(lane, id + 1, in, size);
-                                id += r == 0;
-                        } while (r == 0);
+                                id += r == 1;
+                        } while (r == 1);
                         CHECK_INT(r, ==, -EAGAIN);
                         CHECK_INT(id - first, >=, large ? 4 : 64);
                         /* As many results, too, without the pool's help. */
@@ -147,7 +138,7 @@ TEST(words, "a text is cut, ended, and there without a payload", "[unit][lane]")
         crew__lane *lane;
         crew__track *track;
         crew__lane_task task;
-        crew__lane_result result;
+        struct lane_result result;
         char longest[1000];
 
         memset(longest, 'x', sizeof longest);
@@ -162,10 +153,10 @@ TEST(words, "a text is cut, ended, and there without a payload", "[unit][lane]")
         crew__track_done(track, -EIO, 0, longest);
         REQUIRE(crew__track_take(track, &task, 0) == 1);
         crew__track_done(track, 0, 101, "too much");
-        REQUIRE(crew__lane_pop(lane, &result) == 1);
+        REQUIRE(lane_pop(lane, &result) == 1);
         CHECK_INT(strlen(result.text), ==, CREW__LANE_TEXT - 1);
         CHECK_INT(result.status, ==, -EIO);
-        REQUIRE(crew__lane_pop(lane, &result) == 1);
+        REQUIRE(lane_pop(lane, &result) == 1);
         CHECK_INT(result.status, ==, -EMSGSIZE);
         CHECK_INT(result.size, ==, 0);
         CHECK_STR(result.text, "too much");
@@ -186,11 +177,11 @@ TEST(flags, "hold, cancel and close reach the worker", "[unit][lane]")
         crew__lane_hold(lane, true);
         CHECK_INT(crew__track_take(track, &task, crew_clock() + CREW_MS(2)), ==, -ETIMEDOUT);
         CHECK_INT(crew__lane_current(lane), ==, 0);
-        progress(lane, 0, 0);
+        CHECK_INT(crew__lane_begun(lane), ==, 0);
         crew__lane_hold(lane, false);
         REQUIRE(crew__track_take(track, &task, 0) == 1);
         CHECK_INT(crew__lane_current(lane), ==, 5);
-        progress(lane, 1, 0);
+        CHECK_INT(crew__lane_begun(lane), ==, 5);
         crew__lane_cancel(lane, 6);
         CHECK(!crew__track_cancelled(track));
         crew__lane_cancel(lane, 5);
@@ -201,7 +192,7 @@ TEST(flags, "hold, cancel and close reach the worker", "[unit][lane]")
         REQUIRE(crew__track_take(track, &task, 0) == 1);
         crew__track_done(track, 0, 0, NULL);
         CHECK_INT(crew__track_take(track, &task, CREW_FOREVER), ==, 0);
-        progress(lane, 2, 2);
+        CHECK_INT(crew__lane_begun(lane), ==, 6);
         (void)crew__track_free(track);
         (void)crew__lane_free(lane);
 }
@@ -241,7 +232,7 @@ TEST(two, "two processes: all in order, asleep and awake, full and empty", "[uni
         uint64_t random = peer_seed(), rounds = (uint64_t)test_scale(1000000, 30000), sent = 0;
         uint64_t got = 0;
         unsigned char in[BYTES];
-        crew__lane_result result;
+        struct lane_result result;
         crew__lane *lane;
         pid_t pid;
 
@@ -253,7 +244,7 @@ TEST(two, "two processes: all in order, asleep and awake, full and empty", "[uni
                 size_t size = (r >> 8) % (r % 16 ? 100 : BYTES);
 
                 fill(in, size, sent + 1);
-                while (sent < rounds && r % 8 && lane_push(lane, sent + 1, in, size) == 0) {
+                while (sent < rounds && r % 8 && lane_push(lane, sent + 1, in, size) == 1) {
                         fill(in, size, ++sent + 1);
                         r /= 8;
                 }
@@ -273,7 +264,7 @@ TEST(two, "two processes: all in order, asleep and awake, full and empty", "[uni
 
 TEST(full_results, "a worker waits for room until the pool comes back", "[unit][lane]")
 {
-        crew__lane_result result;
+        struct lane_result result;
         crew__lane *lane;
         unsigned char in[3000];
         uint64_t sent = 0, got = 0;
@@ -284,7 +275,7 @@ TEST(full_results, "a worker waits for room until the pool comes back", "[unit][
         for (int round = 0; round < 3; round++) {
                 fill(in, sizeof in, sent + 1);
                 for (int64_t end = peer_now() + CREW_MS(50); peer_now() < end;) {
-                        while (lane_push(lane, sent + 1, in, sizeof in) == 0)
+                        while (lane_push(lane, sent + 1, in, sizeof in) == 1)
                                 fill(in, sizeof in, ++sent + 1);
                 }
                 CHECK(peer_await_sleep(pid, CREW_S(5)));
@@ -300,10 +291,10 @@ TEST(full_results, "a worker waits for room until the pool comes back", "[unit][
 
 TEST(eventfd, "a sleeper on the eventfd hears of each result", "[unit][lane]")
 {
-        crew__lane_result result;
+        struct lane_result result;
         crew__lane *lane;
         int epoll = epoll_create1(EPOLL_CLOEXEC);
-        struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+        struct epoll_event event = { .events = EPOLLIN | EPOLLET };
         pid_t pid;
 
         REQUIRE_OK(crew__lane_new(&lane, 10));
@@ -317,10 +308,164 @@ TEST(eventfd, "a sleeper on the eventfd hears of each result", "[unit][lane]")
                                 break;
                         REQUIRE(epoll_wait(epoll, &event, 1, 10000) == 1);
                 }
-                REQUIRE(crew__lane_pop(lane, &result) == 1);
+                REQUIRE(lane_pop(lane, &result) == 1);
                 CHECK_INT(result.id, ==, id);
         }
         peer_kill(pid);
         (void)close(epoll);
+        (void)crew__lane_free(lane);
+}
+
+/* Serves one item, with a payload of `out` bytes; -1: it fails. */
+static void serve_item(crew__track *track, uint64_t id, uint32_t left, size_t in, int out)
+{
+        crew__lane_task task;
+        void *data;
+
+        REQUIRE(crew__track_take(track, &task, 0) == 1);
+        CHECK_INT(task.id, ==, id);
+        CHECK_INT(task.count, ==, left);
+        CHECK_INT((uintptr_t)task.data % CREW__LANE_ALIGN, ==, 0);
+        CHECK(filled(task.data, in, id));
+        if (out < 0) {
+                crew__track_done(track, -EDOM, 0, "words");
+                return;
+        }
+        data = crew__track_reserve(track, (size_t)out);
+        REQUIRE(data);
+        CHECK_INT((uintptr_t)data % CREW__LANE_ALIGN, ==, 0);
+        fill(data, (size_t)out, id + 1);
+        crew__track_done(track, 0, (size_t)out, NULL);
+}
+
+/* All that is there: the id behind it. */
+static uint64_t collect_all(crew__lane *lane, uint64_t id, uint64_t fails, unsigned *records)
+{
+        struct lane_result result;
+
+        for (*records = 0; lane_pop(lane, &result) == 1; ++*records) {
+                CHECK_INT(result.id, ==, id);
+                CHECK_INT(result.status, ==, id == fails ? -EDOM : 0);
+                CHECK_STR(result.text, id == fails ? "words" : "");
+                for (uint32_t i = 0; i < result.count && !result.status; i++)
+                        CHECK(filled(result.data + i * result.size, result.size, id + i + 1));
+                id += result.count;
+        }
+        return id;
+}
+
+TEST(batches, "a batch of every size goes there and back as one record", "[unit][lane]")
+{
+        enum { MOST = 200, COUNT = 7 };
+        crew__lane *lane;
+        crew__track *track;
+        unsigned char in[COUNT * MOST];
+        uint64_t id = 1;
+        unsigned records;
+
+        REQUIRE_OK(crew__lane_new(&lane, MOST));
+        track = lane_open(lane);
+        for (size_t size = 0; size <= MOST; size++) {
+                /* The last rounds: one of them fails, and one has another size. */
+                for (uint32_t odd = 0; odd <= 2 * COUNT; odd++) {
+                        uint64_t fails = odd < COUNT ? id + odd : 0;
+                        size_t other = odd < COUNT ? COUNT : odd - COUNT;
+
+                        for (uint32_t i = 0; i < COUNT; i++)
+                                fill(in + i * size, size, id + i);
+                        CHECK_INT(lane_push_batch(lane, id, in, size, COUNT), ==, COUNT);
+                        for (uint32_t i = 0; i < COUNT; i++)
+                                serve_item(track, id + i, COUNT - i, size,
+                                        id + i == fails ? -1
+                                        : i == other    ? (int)(MOST - size)
+                                                        : (int)size);
+                        CHECK_INT(crew__lane_current(lane), ==, 0);
+                        id += COUNT;
+                        CHECK_INT(collect_all(lane, id - COUNT, fails, &records), ==, id);
+                        if (odd == 2 * COUNT)
+                                CHECK_INT(records, ==, 1);
+                        else
+                                CHECK_INT(records, <=, 3);
+                }
+        }
+        (void)crew__track_free(track);
+        (void)crew__lane_free(lane);
+}
+
+TEST(half, "a batch takes half of the ring at most, and says how many that were", "[unit][lane]")
+{
+        static char in[4 << 20];
+        crew__lane *lane;
+        crew__lane_words *w;
+        int r, more;
+
+        REQUIRE_OK(crew__lane_new(&lane, 4096));
+        w = crew__lane_segment(lane)->address;
+        r = lane_push_batch(lane, 1, in, 4, sizeof in / 4);
+        CHECK_INT(r, ==, (w->tasks / 2 - CREW__LANE_HEADER) / 4);
+        more = lane_push_batch(lane, 1 + (uint64_t)r, in, 1000, 4000);
+        CHECK_INT(more, ==, (w->tasks / 2 - CREW__LANE_HEADER) / 1008);
+        CHECK_INT(
+                lane_push_batch(lane, 1 + (uint64_t)r + (uint64_t)more, in, 4096, 2), ==, -EAGAIN);
+        (void)crew__lane_free(lane);
+}
+
+TEST(shown, "results of a batch are shown before they fill the ring", "[unit][lane]")
+{
+        enum { COUNT = 1000 };
+        crew__lane *lane;
+        crew__track *track;
+        char in[COUNT];
+        uint64_t seen = 1;
+        unsigned records;
+
+        memset(in, 0, sizeof in);
+        REQUIRE_OK(crew__lane_new(&lane, 4096));
+        track = lane_open(lane);
+        for (uint64_t i = 0; i < COUNT; i++)
+                fill((unsigned char *)in + i, 1, i + 1);
+        REQUIRE(lane_push_batch(lane, 1, in, 1, COUNT) == COUNT);
+        for (uint64_t id = 1; id <= COUNT; id++) {
+                serve_item(track, id, (uint32_t)(COUNT + 1 - id), 1, 4096);
+                seen = collect_all(lane, seen, 0, &records);
+                CHECK_INT(id + 1 - seen, <, 4);
+        }
+        CHECK_INT(seen, ==, COUNT + 1);
+        (void)crew__track_free(track);
+        (void)crew__lane_free(lane);
+}
+
+TEST(two_batches, "two processes: batches of all lengths, full and empty", "[unit][lane]")
+{
+        enum { MOST = 40, COUNT = 64 };
+        uint64_t random = peer_seed(), rounds = (uint64_t)test_scale(3000000, 100000), sent = 0;
+        uint64_t got = 0;
+        static unsigned char in[MOST * COUNT];
+        struct lane_result result;
+        crew__lane *lane;
+        pid_t pid;
+
+        TEST_DEADLINE(100);
+        REQUIRE_OK(crew__lane_new(&lane, MOST));
+        pid = peer_start(echo, lane);
+        while (got < rounds) {
+                uint64_t r = peer_random(&random);
+                uint32_t count = 1 + (uint32_t)(r >> 20) % COUNT;
+                size_t size = (r >> 8) % MOST;
+                int pushed;
+
+                for (uint32_t i = 0; i < count; i++)
+                        fill(in + i * size, size, sent + 1 + i);
+                pushed = sent < rounds ? lane_push_batch(lane, sent + 1, in, size, count) : 0;
+                sent += pushed > 0 ? (uint64_t)pushed : 0;
+                if (got == sent || (pushed > 0 && r % 4))
+                        continue;
+                REQUIRE(lane_await(lane, &result));
+                CHECK_INT(result.id, ==, got + 1);
+                for (uint32_t i = 0; i < result.count; i++)
+                        REQUIRE(filled(result.data + i * result.size, result.size, ++got));
+        }
+        crew__lane_close(lane);
+        CHECK_INT(peer_join(pid), ==, 0);
         (void)crew__lane_free(lane);
 }

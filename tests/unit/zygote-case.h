@@ -80,10 +80,12 @@ static inline void colony_push(
         crew__lane_task task = { .id = ++c->tasks,
                 .function = (uint64_t)(uintptr_t)f,
                 .attempt = 1,
+                .count = 1,
                 .data = arg,
                 .size = size };
 
         REQUIRE_OK(crew__lane_push(c->lane[row], &task));
+        crew__lane_wake(c->lane[row]);
 }
 
 /* The result of the task that was pushed, or the end of the worker. */
@@ -94,7 +96,7 @@ static inline void colony_await(struct colony *c, unsigned row, struct outcome *
         int r;
 
         memset(out, 0, sizeof *out);
-        while ((r = crew__lane_pop(c->lane[row], &result)) == 0 && peer_now() < until) {
+        while ((r = crew__lane_look(c->lane[row], &result)) == 0 && peer_now() < until) {
                 if (crew__readable(c->pidfd[row], 0) == 0) {
                         out->died = true;
                         while (!crew__zygote_ending(c->zygote, row, &out->ending) &&
@@ -107,7 +109,8 @@ static inline void colony_await(struct colony *c, unsigned row, struct outcome *
         REQUIRE(r == 1);
         out->status = result.status;
         out->size = result.size;
-        memcpy(out->data, result.data, result.size);
+        crew__lane_copy(c->lane[row], out->data);
+        crew__lane_drop(c->lane[row]);
         memcpy(out->text, result.text, strlen(result.text) + 1);
 }
 

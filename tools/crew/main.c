@@ -16,6 +16,7 @@ static const struct {
                 crew_features_main},
         {"ps", "what programs that use crew are at: processes, pools, workers, queues",
                 crew_ps_main},
+        {"run", "run a command for many values, many at a time", crew_run_main},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

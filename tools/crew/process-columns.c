@@ -179,9 +179,7 @@ PROCESS(done_rate)
         const crew_process_info *was = earlier(view, p);
 
         if (was && (is_worker(p) || is_pool(p)))
-                rate(view, v,
-                        is_worker(p) ? (int64_t)((uint32_t)p->done - (uint32_t)was->done)
-                                     : (int64_t)(p->done - was->done));
+                rate(view, v, (int64_t)(p->done - was->done));
 }
 
 /* The bucket that `percent` of the tasks lie in or below; since the snapshot before if there were
