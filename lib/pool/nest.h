@@ -20,6 +20,8 @@
 
 #include <stdatomic.h>
 
+_Static_assert((int)CREW__STAGE_READY == (int)CREW__PERCH_READY, "what inspectors look for");
+
 /* A worker's own page; see above for who may write it. */
 typedef struct crew__perch {
         _Atomic uint32_t gate; /* CREW__GATE_..., futex word; the pool writes it */
@@ -47,7 +49,7 @@ typedef struct crew__ask {
         uint32_t errand;
         uint32_t row;
         crew_ref ref;
-        uint64_t head, ring;
+        uint64_t head, ring; /* the former as it is used */
 } crew__ask;
 
 typedef struct crew__answer { /* to a spawn: with the pidfd */
