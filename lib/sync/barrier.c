@@ -16,33 +16,20 @@
  * word: bit n of the history says of the n-th last round that it broke.
  */
 
+#include "sync/barrier.h"
 #include "base/fail.h"
 #include "kernel/namespace.h"
 #include "kernel/owner.h"
 #include "kernel/syscall.h"
-#include "sync/mutex.h"
 
 #include <string.h>
 
 enum { HISTORY = 32 };
 
-typedef struct barrier {
-        crew__lock lock;
-        _Atomic uint64_t rounds; /* how many have ended; above, their history */
-        _Atomic uint64_t last;   /* claim of the newest party of this round */
-        uint32_t parties, place;
-        _Atomic uint32_t come, broken;
-        uint32_t identity; /* of what was initialized here */
-        uint32_t unused[3];
-} __attribute__((may_alias)) barrier;
-
-_Static_assert(sizeof(barrier) == sizeof(crew_barrier), "the public struct");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the number comes first in memory");
-
 /* One party's wait. */
 typedef struct attendance {
         uint64_t generation; /* of the process; 0: none */
-        const barrier *at;
+        const crew__barrier *at;
         uint32_t identity, round;
         int index;
         uint64_t watched; /* claim of the party before this one, 0 = it was the first */
@@ -51,14 +38,14 @@ typedef struct attendance {
 /* A wait that a handler ended, to be gone on with. */
 static _Thread_local attendance interrupted;
 
-static uint32_t round_of(barrier *b)
+static uint32_t round_of(crew__barrier *b)
 {
         return (uint32_t)atomic_load_explicit(&b->rounds, memory_order_acquire);
 }
 
 int crew_barrier_init(crew_barrier *outer, unsigned parties)
 {
-        barrier *b = (barrier *)outer;
+        crew__barrier *b = (crew__barrier *)outer;
         int r = crew__sync_check(b, "barrier");
 
         if (r < 0)
@@ -73,7 +60,7 @@ int crew_barrier_init(crew_barrier *outer, unsigned parties)
 }
 
 /* Under the lock. */
-static void end_round(barrier *b, bool broken)
+static void end_round(crew__barrier *b, bool broken)
 {
         uint64_t rounds = atomic_load_explicit(&b->rounds, memory_order_relaxed);
         uint64_t history = (rounds >> 32) << 1 | broken;
@@ -85,18 +72,18 @@ static void end_round(barrier *b, bool broken)
                 &b->rounds, history << 32 | (uint32_t)(rounds + 1), memory_order_release);
 }
 
-static void wake(barrier *b)
+static void wake(crew__barrier *b)
 {
         (void)crew__sys_futex_wake((_Atomic uint32_t *)&b->rounds, INT_MAX);
 }
 
-static void break_it(barrier *b)
+static void break_it(crew__barrier *b)
 {
         atomic_store(&b->broken, 1);
         end_round(b, true);
 }
 
-static int lock(barrier *b, crew__hold *hold)
+static int lock(crew__barrier *b, crew__hold *hold)
 {
         crew__patience patience = crew__patience_of(CREW_FOREVER);
         int r;
@@ -116,7 +103,7 @@ static int lock(barrier *b, crew__hold *hold)
         return r;
 }
 
-static void unlock(barrier *b, crew__hold *hold)
+static void unlock(crew__barrier *b, crew__hold *hold)
 {
         crew__lock_release(&b->lock, hold);
 }
@@ -128,7 +115,7 @@ static int is_broken(void)
 }
 
 /* Breaks the round, unless it has ended. */
-static int break_round(barrier *b, uint32_t round)
+static int break_round(crew__barrier *b, uint32_t round)
 {
         crew__hold hold;
         int r = lock(b, &hold);
@@ -143,7 +130,7 @@ static int break_round(barrier *b, uint32_t round)
 }
 
 /* How the round ended that was number `round`. */
-static int outcome(barrier *b, const attendance *a)
+static int outcome(crew__barrier *b, const attendance *a)
 {
         uint64_t rounds = atomic_load_explicit(&b->rounds, memory_order_acquire);
         uint32_t since = (uint32_t)rounds - a->round - 1;
@@ -154,7 +141,7 @@ static int outcome(barrier *b, const attendance *a)
         return a->index;
 }
 
-static bool somebody_died(barrier *b, const attendance *a)
+static bool somebody_died(crew__barrier *b, const attendance *a)
 {
         uint64_t last = atomic_load_explicit(&b->last, memory_order_relaxed);
 
@@ -164,7 +151,7 @@ static bool somebody_died(barrier *b, const attendance *a)
 }
 
 /* Until the round has ended: how, or why this party waits no longer. */
-static int await_end(barrier *b, const attendance *a, int64_t deadline)
+static int await_end(crew__barrier *b, const attendance *a, int64_t deadline)
 {
         for (unsigned slices = 1; round_of(b) == a->round; slices++) {
                 int64_t now = crew_clock();
@@ -192,7 +179,7 @@ static int await_end(barrier *b, const attendance *a, int64_t deadline)
 }
 
 /* Comes, as the next party of the current round. 1: it was the last one. */
-static int come(barrier *b, attendance *a)
+static int come(crew__barrier *b, attendance *a)
 {
         crew__hold hold;
         int r = lock(b, &hold);
@@ -220,7 +207,7 @@ static int come(barrier *b, attendance *a)
         return r;
 }
 
-static bool was_interrupted(const barrier *b)
+static bool was_interrupted(const crew__barrier *b)
 {
         return interrupted.at == b && interrupted.identity == b->identity &&
                interrupted.generation == crew__generation();
@@ -228,7 +215,7 @@ static bool was_interrupted(const barrier *b)
 
 int crew_barrier_wait(crew_barrier *outer, int64_t timeout)
 {
-        barrier *b = (barrier *)outer;
+        crew__barrier *b = (crew__barrier *)outer;
         int64_t deadline = crew__deadline(timeout);
         attendance a = interrupted;
         int r = 0;
@@ -263,7 +250,7 @@ int crew_barrier_wait(crew_barrier *outer, int64_t timeout)
 /* Ends what is going on; `broken` from now on or fresh. */
 static int give_up(crew_barrier *outer, bool broken)
 {
-        barrier *b = (barrier *)outer;
+        crew__barrier *b = (crew__barrier *)outer;
         crew__hold hold;
         int r = lock(b, &hold);
 
@@ -291,15 +278,15 @@ int crew_barrier_reset(crew_barrier *b)
 
 unsigned crew_barrier_parties(const crew_barrier *b)
 {
-        return ((const barrier *)b)->parties;
+        return ((const crew__barrier *)b)->parties;
 }
 
 unsigned crew_barrier_waiting(const crew_barrier *b)
 {
-        return atomic_load(&((const barrier *)b)->come);
+        return atomic_load(&((const crew__barrier *)b)->come);
 }
 
 bool crew_barrier_broken(const crew_barrier *b)
 {
-        return atomic_load(&((const barrier *)b)->broken);
+        return atomic_load(&((const crew__barrier *)b)->broken);
 }

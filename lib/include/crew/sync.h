@@ -55,7 +55,8 @@ typedef struct crew_barrier {
 } CREW_SYNC_ crew_barrier;
 
 /* What acquire answers besides 0: the lock is yours, but its owner died inside. What it guards may be
- * half changed. Mend it; nothing else has to be done, and the next acquire answers 0. */
+ * half changed, and who waits for that on a condition may not have been notified. Mend it and
+ * notify; the next acquire answers 0. */
 enum { CREW_OWNER_DIED = 1 };
 
 /*
