@@ -2,8 +2,8 @@
 
 /*
  * The cases of CPython's multiprocessing for Lock, RLock, Semaphore, Condition, Event, Barrier,
- * Value, Array, with processes. Each is named after the one that it is a
- * counterpart of; where crew differs on purpose the name says so.
+ * Value and Array, with processes. Each is named after the one that it is a counterpart of; where
+ * crew differs on purpose the name says so.
  */
 
 #include "peer.h"

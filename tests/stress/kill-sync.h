@@ -132,8 +132,13 @@ static inline bool to_sleep(struct shared *s)
                 if (!victim_to_syscall(s->victim))
                         return false;
                 in = !in;
-                if (in && victim_call(s->victim) == SYS_futex && !inside(s))
-                        return victim_resume(s->victim) && peer_await_sleep(s->victim, CREW_S(1));
+                if (in && victim_call(s->victim) == SYS_futex && !inside(s)) {
+                        if (!victim_resume(s->victim))
+                                return false;
+                        /* If its slice is over before that is seen, this round forces nothing. */
+                        (void)peer_await_sleep(s->victim, CREW_MS(15));
+                        return true;
+                }
         }
         return false;
 }
