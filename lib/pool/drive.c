@@ -97,8 +97,7 @@ static bool call_back(crew_pool *p)
         crew__pool_unlock(p);
         if (crew__link_alone(&called) && crew__link_alone(&notices))
                 return false;
-        CREW__EACH(at, &notices)
-        {
+        CREW__EACH (at, &notices) {
                 crew__notice *notice = CREW__OF(at, crew__notice, link);
 
                 p->on_event(&notice->event, p->user);
@@ -193,6 +192,7 @@ static bool look_after(crew_pool *p, int64_t now)
                         crew__supervise(p, w, CREW__EVENT_END, now);
         }
         crew__feed(p);
+        did |= crew__feed_idle(p, now);
         for (unsigned i = 0; i < p->n_workers; i++) {
                 const crew__worker *w = &p->workers[i];
 

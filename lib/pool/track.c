@@ -47,9 +47,12 @@ struct crew__track {
         uint32_t attempt, count, at;
         bool single; /* it had one item from the beginning */
 
-        /* Results of it that are in the ring and not published. */
-        uint32_t done;
+        /* Results of it that are in the ring and not published: how many, of which size, how many
+         * of them there is room for, where the next one goes, and since when it works on them. */
+        uint32_t done, most;
         uint64_t done_size;
+        char *place;
+        int64_t since;
 
         /* Where small arguments and results of a batch, which are packed, get their alignment. */
         _Alignas(64) char argument[CREW__LANE_SMALL];
@@ -258,9 +261,15 @@ static crew__result_header *header_at_tail(crew__track *track)
 /* Shows the results that are there. */
 static void publish(crew__track *track)
 {
+        crew__result_header *header = header_at_tail(track);
+        int64_t now;
+
         if (!track->done)
                 return;
-        header_at_tail(track)->count = track->done;
+        now = crew_clock();
+        header->count = track->done;
+        header->took = (uint64_t)(now - track->since);
+        track->since = now;
         commit(track, crew__result_bytes(track->done_size, track->done, 0));
         track->done = 0;
 }
@@ -293,6 +302,8 @@ static void open_batch(crew__track *track)
         track->attempt = header->attempt;
         track->count = atomic_load_explicit(&header->count, memory_order_relaxed);
         track->single = track->count == 1;
+        if (!track->single)
+                track->since = crew_clock();
         track->at = 0;
 }
 
@@ -349,13 +360,24 @@ static int retreat(crew__track *track, int64_t deadline)
         return 0;
 }
 
+/* Of integers mostly. */
+static inline void copy_small(char *to, const char *from, uint64_t size)
+{
+        if (size == 8)
+                memcpy(to, from, 8);
+        else if (size == 4)
+                memcpy(to, from, 4);
+        else
+                memcpy(to, from, size);
+}
+
 static const void *argument(crew__track *track)
 {
         const char *at = (const char *)track->batch + CREW__LANE_HEADER + track->at * track->stride;
 
         if (track->stride % CREW__LANE_ALIGN == 0 || track->at == 0)
                 return at;
-        memcpy(track->argument, at, track->size);
+        copy_small(track->argument, at, track->size);
         return track->argument;
 }
 
@@ -378,13 +400,13 @@ int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline
                 }
                 if (!track->batch)
                         open_batch(track);
-                if (announce(track)) {
-                        *task = (crew__lane_task){ .id = track->id + track->at,
-                                .function = track->function,
-                                .attempt = track->attempt,
-                                .count = track->count - track->at,
-                                .data = argument(track),
-                                .size = track->size };
+                if (__builtin_expect(announce(track), 1)) {
+                        task->id = track->id + track->at;
+                        task->function = track->function;
+                        task->attempt = track->attempt;
+                        task->count = track->count - track->at;
+                        task->data = argument(track);
+                        task->size = track->size;
                         return 1;
                 }
                 r = retreat(track, deadline);
@@ -393,25 +415,55 @@ int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline
         }
 }
 
-/* Where the next result of that size goes, behind those that are not published; these are if it
- * does not fit to them, or if the pool would wait long for so much. */
-static char *place_for(crew__track *track, uint64_t size)
+/* What is not published needs no more than that: the pool would wait long for so much. */
+static uint64_t most_of(const crew__track *track, uint64_t size)
 {
-        uint64_t need = crew__result_bytes(size, track->done + 1, CREW__LANE_TEXT);
+        uint64_t stride = crew__lane_stride(size);
 
-        if (track->done && (track->done_size != size || need > track->result_ring / 4 ||
-                                   !has_room(track, need))) {
+        return stride ? (track->result_ring / 4 - CREW__LANE_HEADER) / stride : UINT32_MAX;
+}
+
+/* Where the next result of that size goes: a record is begun there. What is not published is. */
+static char *begin_record(crew__track *track, uint64_t size)
+{
+        /* With the longest text: whether there will be one is not known yet. */
+        uint64_t need = crew__result_bytes(size, 1, CREW__LANE_TEXT);
+
+        if (track->done) {
                 publish(track);
                 notify(track);
         }
-        if (!track->done) {
-                /* With the longest text: whether there will be one is not known yet. */
-                need = crew__result_bytes(size, 1, CREW__LANE_TEXT);
-                while (__builtin_expect(!has_room(track, need), 0))
-                        (void)wait_for(track, need, CREW__NEVER);
-        }
-        return (char *)header_at_tail(track) + CREW__LANE_HEADER +
-               track->done * crew__lane_stride(size);
+        while (__builtin_expect(!has_room(track, need), 0))
+                (void)wait_for(track, need, CREW__NEVER);
+        track->done_size = size;
+        track->most = 1;
+        track->place = (char *)header_at_tail(track) + CREW__LANE_HEADER;
+        return track->place;
+}
+
+/* There are results of that size, and perhaps room for more of them. */
+static bool extend(crew__track *track, uint64_t size)
+{
+        uint64_t most = most_of(track, size), free;
+
+        if (!track->done || track->done_size != size || track->done >= most)
+                return false;
+        /* How many there is room for now, but looked at again only as often as it doubles. */
+        most = most < 2 * (uint64_t)track->done ? most : 2 * (uint64_t)track->done;
+        free = crew__result_bytes(size, most, CREW__LANE_TEXT);
+        if (!has_room(track, free))
+                return false;
+        track->most = (uint32_t)most;
+        return true;
+}
+
+/* The same behind those that are not published, if it fits to them. */
+static inline char *place_for(crew__track *track, uint64_t size)
+{
+        if (__builtin_expect(
+                    track->done && track->done < track->most && track->done_size == size, 1))
+                return track->place;
+        return extend(track, size) ? track->place : begin_record(track, size);
 }
 
 void *crew__track_reserve(crew__track *track, size_t size)
@@ -446,18 +498,17 @@ static void answer(crew__track *track, int32_t status, size_t size, const char *
 }
 
 /* One more of those that are to be published. */
-static void append(crew__track *track, size_t size)
+static void append(crew__track *track, uint64_t size)
 {
         char *data = place_for(track, size);
 
         if (size && size <= CREW__LANE_SMALL)
-                memcpy(data, track->result, size);
-        if (!track->done) {
-                track->done_size = size;
+                copy_small(data, track->result, size);
+        if (!track->done)
                 *header_at_tail(track) = (crew__result_header){ .id = track->id + track->at,
                         .size = (uint32_t)size };
-        }
         track->done++;
+        track->place = data + crew__lane_stride(size);
 }
 
 void crew__track_done(crew__track *track, int32_t status, size_t size, const char *text)
