@@ -137,9 +137,14 @@ void crew__set_remove(crew_waiter *w, crew__source *s)
 
 int crew__set_arm_events(crew_waiter *w, crew__source *s)
 {
-        /* Edges: the eventfd is shared by all processes and nobody reads it. */
-        int r = crew__set_add(w, s, EPOLLIN | EPOLLET);
+        int r;
 
+        /* A queue reached by crew_queue_connect has none, nor have events and semaphores: such a
+         * source is looked at every 20 ms. */
+        if (s->fd < 0)
+                return -EAGAIN;
+        /* Edges: the eventfd is shared by all processes and nobody reads it. */
+        r = crew__set_add(w, s, EPOLLIN | EPOLLET);
         if (r < 0)
                 return r;
         crew__events_arm(s->events);

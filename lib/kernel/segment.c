@@ -139,6 +139,7 @@ static void destroy(crew__segment *s)
                 (void)munmap(s->address, s->head + 2 * s->ring);
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
                 (void)crew__close(s->events[i]);
+        (void)crew__close(atomic_load(&s->notice));
         (void)crew__close(s->fd);
         free(s);
 }
@@ -149,6 +150,7 @@ static int fill(crew__segment *s, const char *kind, const char *name, unsigned n
 
         if (getrandom(&s->ref, sizeof s->ref, GRND_NONBLOCK) != sizeof s->ref)
                 return crew__fail(errno ? errno : EIO, "getrandom: %m");
+        s->ref.word[0] = (s->ref.word[0] & ~(uint64_t)0xffff) | crew__ref_kind(kind);
         s->fd = make_memfd(kind, name, s->head + s->ring);
         if (s->fd < 0)
                 return s->fd == -EMFILE ? descriptor_error(kind, EMFILE, 1 + n_events) : s->fd;
@@ -181,7 +183,9 @@ int crew__segment_new(crew__segment **segment, const char *kind, const char *nam
         if (!s)
                 return crew__fail(ENOMEM, "%s: no memory for its handle", kind);
         atomic_init(&s->references, 1);
+        atomic_init(&s->notice, -1);
         s->head = crew__page_round(head);
+        s->used = head;
         s->ring = crew__page_round(ring);
         s->fd = -1;
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
@@ -267,6 +271,7 @@ static void shed(crew__segment *s)
                 (void)crew__syscall(SYS_munmap, at + (long)s->head, (long)(2 * s->ring), 0, 0, 0, 0);
         s->address = NULL;
         s->fd = -1;
+        atomic_store(&s->notice, -1);
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++) {
                 s->events[i] = -1;
                 atomic_store(&s->bells[i], -1);
@@ -290,7 +295,7 @@ void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data
         unlock_registry();
 }
 
-int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, size_t ring, int fd,
+int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t used, size_t ring, int fd,
         const int events[CREW__SEGMENT_EVENTS])
 {
         crew__segment *s;
@@ -300,8 +305,10 @@ int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, siz
         if (!s)
                 return crew__fail(ENOMEM, "shared memory: no memory for its handle");
         atomic_init(&s->references, 1);
+        atomic_init(&s->notice, -1);
         s->ref = ref;
-        s->head = head;
+        s->head = crew__page_round(used);
+        s->used = used;
         s->ring = ring;
         s->fd = fd;
         memcpy(s->events, events, sizeof s->events);

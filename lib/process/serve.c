@@ -126,6 +126,9 @@ static void row_ended(crew__serving *s, unsigned row)
                 return;
         if (s->service->ended)
                 s->service->ended(s, row);
+        /* Closing is not enough: the application has the same open file, and the epoll would tell
+         * of it for as long. */
+        (void)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_DEL, s->row[row], 0, 0, 0);
         (void)crew__sys_close(s->row[row]);
         s->row[row] = FREE_ROW;
         s->used--;

@@ -46,7 +46,8 @@ static int fill(struct crew__descriptor *d, int eventfd)
         d->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
         if (d->epoll < 0 || d->timer < 0 || timerfd_settime(d->timer, 0, &every, NULL) < 0)
                 return -errno;
-        r = add(d->epoll, eventfd);
+        /* A queue reached by crew_queue_connect has none, and the timer alone wakes. */
+        r = eventfd < 0 ? 0 : add(d->epoll, eventfd);
         return r < 0 ? r : add(d->epoll, d->timer);
 }
 

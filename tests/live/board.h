@@ -13,7 +13,7 @@ struct board {
         atomic_int flag[4];
 };
 
-static struct board *board;
+#define board ((struct board *)host_data)
 
 __attribute__((unused)) static void post(pid_t pid)
 {
@@ -41,7 +41,7 @@ __attribute__((unused)) static bool all_posted(int n)
 
 __attribute__((unused)) static void board_new(void)
 {
-        board = shared_new(sizeof *board);
+        host_data = shared_new(sizeof *board);
 }
 
 __attribute__((unused)) static void board_free(void)
@@ -80,8 +80,7 @@ __attribute__((unused)) static int nap_and_flag(void *arg)
 __attribute__((unused)) static int start_daemon(crew_target_fn *target)
 {
         crew_process *p = NULL;
-        int r = crew_process_launch(
-                &p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
+        int r = host_launch(&p, target, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON));
 
         (void)crew_process_free(p);
         return r;

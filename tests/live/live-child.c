@@ -56,7 +56,7 @@ static int use_mutexes_nested(void *arg)
 {
         crew_auto(process) p = NULL;
 
-        if (crew_process_launch(&p, use_mutexes, arg, NULL) < 0)
+        if (host_launch(&p, use_mutexes, arg, NULL) < 0)
                 return 1;
         while (!atomic_load(&((struct mutexes *)arg)->locked))
                 (void)usleep(1000);
@@ -75,7 +75,7 @@ static void mutexes_work(crew_target_fn *target, bool nested)
         mutex_new(&m->checking, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED);
         mutex_new(&m->mine, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ROBUST);
         REQUIRE(pthread_mutex_lock(&m->mine) == 0);
-        REQUIRE_OK(crew_process_launch(&p, target, m, NULL));
+        REQUIRE_OK(host_launch(&p, target, m, NULL));
         CHECK(EVENTUALLY(atomic_load(&m->locked), CREW_S(10)));
         CHECK_INT(atomic_load(&m->locked), ==, 1);
         if (!nested)
@@ -90,12 +90,12 @@ static void mutexes_work(crew_target_fn *target, bool nested)
         shared_free(m, sizeof *m);
 }
 
-TEST_HOSTS(mutexes, "mutexes that remember their owner work in the child", "[live][process]")
+TEST_METHODS(mutexes, "mutexes that remember their owner work in the child", "[live][process]")
 {
         mutexes_work(use_mutexes, false);
 }
 
-TEST_HOSTS(mutexes_nested, "mutexes that remember their owner work in a child's child",
+TEST_METHODS(mutexes_nested, "mutexes that remember their owner work in a child's child",
         "[live][process]")
 {
         mutexes_work(use_mutexes_nested, true);
@@ -120,11 +120,11 @@ static int use_threads(void *arg)
         return 0;
 }
 
-TEST_HOSTS(threads, "a child can have threads", "[live][process]")
+TEST_METHODS(threads, "a child can have threads", "[live][process]")
 {
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(&p, use_threads, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, use_threads, NULL, NULL));
         CHECK_INT(join_code(p), ==, 0);
 }
 
@@ -252,7 +252,7 @@ static int read_in_thread(void *arg)
         return 5;
 }
 
-TEST_HOSTS(
+TEST_METHODS(
         blocked_reader_child, "a child whose thread sits in fgets(stdin) ends", "[live][process]")
 {
         int out = temporary_file(), saved = dup(1), saved_in = dup(0), in[2];
@@ -261,7 +261,7 @@ TEST_HOSTS(
         REQUIRE(pipe(in) == 0 && dup2(in[0], 0) == 0);
         (void)fflush(stdout);
         REQUIRE(dup2(out, 1) == 1);
-        REQUIRE_OK(crew_process_launch(&p, read_in_thread, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, read_in_thread, NULL, NULL));
         CHECK_INT(join_code(p), ==, 5);
         REQUIRE(dup2(saved, 1) == 1);
         file_holds(out, "still heard\n");
@@ -399,7 +399,7 @@ static int mask_and_gate(void *arg)
         return sigismember(&set, SIGUSR1) * 2 + sigismember(&set, SIGUSR2);
 }
 
-TEST_HOSTS(signal_mask, "the child has its parent's signal mask", "[live][process]")
+TEST_METHODS(signal_mask, "the child has its parent's signal mask", "[live][process]")
 {
         crew_auto(process) p = NULL;
         sigset_t set, now;
@@ -407,7 +407,7 @@ TEST_HOSTS(signal_mask, "the child has its parent's signal mask", "[live][proces
         (void)sigemptyset(&set);
         (void)sigaddset(&set, SIGUSR1);
         (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
-        REQUIRE_OK(crew_process_launch(&p, mask_and_gate, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, mask_and_gate, NULL, NULL));
         CHECK_INT(join_code(p), ==, 2);
         (void)pthread_sigmask(SIG_SETMASK, NULL, &now);
         CHECK(sigismember(&now, SIGUSR1) && !sigismember(&now, SIGUSR2));

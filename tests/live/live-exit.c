@@ -18,17 +18,16 @@ static pid_t mixed_application(bool threaded)
                 second_thread_start(t);
         }
         REQUIRE_OK(start_daemon(spin_stubbornly));
-        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL));
+        REQUIRE_OK(host_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL));
         p = crew_process_free(p);
-        REQUIRE_OK(crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)1, NULL));
-        REQUIRE_OK(crew_process_launch(
-                &p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)));
+        REQUIRE_OK(host_launch(&p, nap_and_flag, (void *)(intptr_t)1, NULL));
+        REQUIRE_OK(host_launch(&p, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DETACHED)));
         if (!EVENTUALLY(all_posted(2), CREW_S(5)))
                 _exit(9);
         exit(3);
 }
 
-TEST(exit_hook, "at exit others are joined, daemons ended, detached ones left alone",
+TEST_METHODS(exit_hook, "at exit others are joined, daemons ended, detached ones left alone",
         "[live][process]")
 {
         for (int threaded = 0; threaded < 2; threaded++) {
@@ -46,7 +45,7 @@ TEST(exit_hook, "at exit others are joined, daemons ended, detached ones left al
         }
 }
 
-TEST(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][process]")
+TEST_METHODS(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][process]")
 {
         for (int how = 0; how < 2; how++) {
                 crew_process *p = NULL;
@@ -60,7 +59,7 @@ TEST(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][p
                                 (void)setenv("CREW_ATEXIT", "0", 1);
                         else
                                 CHECK(crew_atexit(false));
-                        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
+                        REQUIRE_OK(host_launch(&p, spin, NULL, NULL));
                         if (!EVENTUALLY(all_posted(1), CREW_S(5)))
                                 _exit(9);
                         CHECK(!crew_atexit(false));
@@ -73,7 +72,7 @@ TEST(no_exit_hook, "CREW_ATEXIT=0 and crew_atexit(false) join nobody", "[live][p
         }
 }
 
-TEST_HOSTS(host_fork, "the host's own fork that exits does not touch its parent's children",
+TEST_METHODS(host_fork, "the host's own fork that exits does not touch its parent's children",
         "[live][process]")
 {
         crew_auto(process) p = NULL;
@@ -84,9 +83,8 @@ TEST_HOSTS(host_fork, "the host's own fork that exits does not touch its parent'
         TEST_ALLOW_CHILDREN(1); /* the guardian, which stays until the program ends */
         TEST_ALLOW_FDS(2);      /* its socket and pidfd */
         board_new();
-        REQUIRE_OK(crew_process_launch(&p, spin, NULL, NULL));
-        REQUIRE_OK(crew_process_launch(
-                &d, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
+        REQUIRE_OK(host_launch(&p, spin, NULL, NULL));
+        REQUIRE_OK(host_launch(&d, spin, NULL, CREW_OPT(process, .flags = CREW_PROCESS_DAEMON)));
         CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
         pid = fork();
         if (pid == 0)
@@ -108,19 +106,19 @@ static int parent_with_children(void *arg)
 
         (void)arg;
         (void)start_daemon(spin_stubbornly);
-        (void)crew_process_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL);
+        (void)host_launch(&p, nap_and_flag, (void *)(intptr_t)0, NULL);
         if (!EVENTUALLY(all_posted(1), CREW_S(5)))
                 return 1;
         return 0;
 }
 
-TEST_HOSTS(
+TEST_METHODS(
         child_hook, "a child ends as a program does: it joins its own children", "[live][process]")
 {
         crew_auto(process) p = NULL;
 
         board_new();
-        REQUIRE_OK(crew_process_launch(&p, parent_with_children, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, parent_with_children, NULL, NULL));
         CHECK_INT(join_code(p), ==, 0);
         CHECK_INT(atomic_load(&board->flag[0]), ==, 1);
         CHECK_INT(living(), ==, 0);
@@ -134,18 +132,18 @@ static int fork_that_starts(void *arg)
         if (pid == 0) {
                 crew_process *p = NULL;
 
-                (void)crew_process_launch(&p, nap_and_flag, arg, NULL);
+                (void)host_launch(&p, nap_and_flag, arg, NULL);
                 exit(0);
         }
         return waitpid(pid, NULL, 0) != pid || !atomic_load(&board->flag[0]);
 }
 
-TEST_HOSTS(fork_in_child, "what a child forks itself joins what that starts", "[live][process]")
+TEST_METHODS(fork_in_child, "what a child forks itself joins what that starts", "[live][process]")
 {
         crew_auto(process) p = NULL;
 
         board_new();
-        REQUIRE_OK(crew_process_launch(&p, fork_that_starts, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, fork_that_starts, NULL, NULL));
         CHECK_INT(join_code(p), ==, 0);
         board_free();
 }

@@ -36,7 +36,7 @@ static int sleep_long(void *arg)
         return 0;
 }
 
-TEST_HOSTS(exit_codes, "every way of ending has its exit code", "[live][process]")
+TEST_METHODS(exit_codes, "every way of ending has its exit code", "[live][process]")
 {
         static const struct {
                 crew_target_fn *target;
@@ -63,8 +63,7 @@ TEST_HOSTS(exit_codes, "every way of ending has its exit code", "[live][process]
                 crew_auto(process) p = NULL;
 
                 INFO("row %zu", i);
-                REQUIRE_OK(crew_process_launch(
-                        &p, rows[i].target, (void *)(intptr_t)rows[i].arg, NULL));
+                REQUIRE_OK(host_launch(&p, rows[i].target, (void *)(intptr_t)rows[i].arg, NULL));
                 CHECK_INT(join_code(p), ==, rows[i].code);
                 REQUIRE_OK(crew_process_exit(p, &e));
                 CHECK_INT(e.code, ==, rows[i].code);
@@ -103,7 +102,7 @@ TEST(core_flag, "a core dump is told apart from its signal", "[live][process]")
         if (pid == 0)
                 _exit(dump(NULL));
         REQUIRE(waitpid(pid, &status, 0) == pid);
-        REQUIRE_OK(crew_process_launch(&p, dump, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, dump, NULL, NULL));
         CHECK_INT(join_code(p), ==, -SIGABRT);
         REQUIRE_OK(crew_process_exit(p, &e));
         CHECK_INT(e.signal, ==, SIGABRT);
@@ -111,12 +110,12 @@ TEST(core_flag, "a core dump is told apart from its signal", "[live][process]")
         (void)unlink("/tmp/core");
 }
 
-TEST_HOSTS(sentinel, "the pidfd is readable once it has ended, and stays so", "[live][process]")
+TEST_METHODS(sentinel, "the pidfd is readable once it has ended, and stays so", "[live][process]")
 {
         struct pollfd readable = { .events = POLLIN };
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(&p, sleep_long, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, sleep_long, NULL, NULL));
         readable.fd = (int)REQUIRE_OK(crew_process_fd(p));
         CHECK_INT(poll(&readable, 1, 10), ==, 0);
         CHECK_INT(crew_process_kill(p), ==, 0);
@@ -127,7 +126,7 @@ TEST_HOSTS(sentinel, "the pidfd is readable once it has ended, and stays so", "[
         CHECK_INT(crew_process_fd(p), ==, readable.fd);
 }
 
-TEST_HOSTS(many, "a hundred start and join, a hundred start and terminate", "[live][process]")
+TEST_METHODS(many, "a hundred start and join, a hundred start and terminate", "[live][process]")
 {
         enum { N = 100 };
         crew_process *p[N];
@@ -135,14 +134,14 @@ TEST_HOSTS(many, "a hundred start and join, a hundred start and terminate", "[li
 
         TEST_DEADLINE(60);
         for (int i = 0; i < N; i++)
-                REQUIRE_OK(crew_process_launch(&p[i], give, NULL, NULL));
+                REQUIRE_OK(host_launch(&p[i], give, NULL, NULL));
         REQUIRE_OK(crew_join_all(p, N, CREW_S(30)));
         for (int i = 0; i < N; i++) {
                 wrong += join_code(p[i]) != 0;
                 p[i] = crew_process_free(p[i]);
         }
         for (int i = 0; i < N; i++)
-                REQUIRE_OK(crew_process_launch(&p[i], sleep_long, NULL, NULL));
+                REQUIRE_OK(host_launch(&p[i], sleep_long, NULL, NULL));
         CHECK_INT(crew_join_all(p, N, CREW_MS(20)), ==, -ETIMEDOUT);
         CHECK_INT(crew_join_all(p, N, CREW_NOW), ==, -EAGAIN);
         for (int i = 0; i < N; i++)
@@ -165,8 +164,8 @@ TEST(join_all_border, "join_all reports the first error and joins the rest", "[l
 
         REQUIRE_OK(crew_join_all(NULL, 0, CREW_FOREVER));
         CHECK_INT(crew_join_all(NULL, 1, CREW_NOW), ==, -EINVAL);
-        REQUIRE_OK(crew_process_new(&never, give, NULL, NULL));
-        REQUIRE_OK(crew_process_launch(&quick, give, NULL, NULL));
+        REQUIRE_OK(host_new(&never, give, NULL, NULL));
+        REQUIRE_OK(host_launch(&quick, give, NULL, NULL));
         CHECK(EVENTUALLY(crew_process_is_alive(quick) == 0, CREW_S(5)));
         both[0] = never, both[1] = quick;
         CHECK_INT(crew_join_all(both, 2, CREW_S(1)), ==, -ESRCH);
@@ -203,7 +202,7 @@ TEST(joiners, "eight threads join one process", "[live][process]")
                 struct joiner j[8];
                 crew_auto(process) p = NULL;
 
-                REQUIRE_OK(crew_process_launch(&p, nap, (void *)(intptr_t)20000, NULL));
+                REQUIRE_OK(host_launch(&p, nap, (void *)(intptr_t)20000, NULL));
                 for (int i = 0; i < 8; i++) {
                         j[i] = (struct joiner){ .p = p };
                         REQUIRE(pthread_create(&j[i].thread, NULL, join_it, &j[i]) == 0);
@@ -227,7 +226,7 @@ TEST(interrupted, "a signal handler interrupts a join", "[live][process]")
         crew_auto(process) p = NULL;
         pid_t pid;
 
-        REQUIRE_OK(crew_process_launch(&p, sleep_long, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, sleep_long, NULL, NULL));
         REQUIRE(sigaction(SIGUSR1, &act, NULL) == 0);
         pid = fork();
         if (pid == 0) {
@@ -260,13 +259,13 @@ static int burn(void *arg)
         return 0;
 }
 
-TEST_HOSTS(usage, "the resources it used are known", "[live][process]")
+TEST_METHODS(usage, "the resources it used are known", "[live][process]")
 {
         crew_exit e = { .size = sizeof e }, small = { .size = offsetof(crew_exit, signal) };
         crew_exit none = { .size = 0 };
         crew_auto(process) p = NULL;
 
-        REQUIRE_OK(crew_process_launch(&p, burn, NULL, NULL));
+        REQUIRE_OK(host_launch(&p, burn, NULL, NULL));
         CHECK_INT(crew_process_exit(p, &none), ==, -EINVAL);
         CHECK_INT(join_code(p), ==, 0);
         REQUIRE_OK(crew_process_exit(p, &e));

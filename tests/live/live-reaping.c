@@ -85,7 +85,7 @@ static void start_and_check(int i, int *unknown)
         int expected = normal ? i % 256 : -SIGTERM, code = 9999, r;
         crew_auto(process) p = NULL;
 
-        r = crew_process_launch(
+        r = host_launch(
                 &p, normal ? give : end_by, (void *)(intptr_t)(normal ? i % 256 : SIGTERM), NULL);
         REQUIRE_OK(r);
         CHECK_INT(crew_process_join(p, CREW_S(10)), ==, 0);
@@ -127,6 +127,44 @@ TEST(foreign_wait, "a thread that collects everybody's children", "[live][proces
         CHECK_INT(atomic_load(&stolen), >, 0);
 }
 
+TEST(foreign_wait_spawn, "a thread that collects everybody's children (spawn)", "[live][process]")
+{
+        pthread_t thread;
+        int unknown = 0;
+
+        TEST_DEADLINE(120);
+        host_begin(CREW_METHOD_SPAWN);
+        REQUIRE(pthread_create(&thread, NULL, wait_for_all, NULL) == 0);
+        for (int i = 0; i < test_scale(2000, 40); i++)
+                start_and_check(i, &unknown);
+        atomic_store(&stop, true);
+        (void)pthread_join(thread, NULL);
+        CHECK_INT(atomic_load(&stolen), >, 0);
+}
+
+/* The server itself is the host's child, and the only one that it can see. */
+TEST(foreign_wait_forkserver, "a thread that collects everybody's children (fork server)",
+        "[live][process]")
+{
+        pthread_t thread;
+        int unknown = 0;
+
+        TEST_DEADLINE(120);
+        host_begin(CREW_METHOD_FORKSERVER);
+        REQUIRE(pthread_create(&thread, NULL, wait_for_all, NULL) == 0);
+        for (int i = 0; i < test_scale(5000, 100); i++) {
+                start_and_check(i, &unknown);
+                CHECK_INT(atomic_load(&stolen), ==, 0);
+        }
+        CHECK_INT(unknown, ==, 0);
+        atomic_store(&stop, true);
+        /* It waits for the server; this wakes it. */
+        if (fork() == 0)
+                _exit(0);
+        (void)pthread_join(thread, NULL);
+        CHECK_INT(atomic_load(&stolen), ==, 1);
+}
+
 TEST(ignored_threaded, "SIGCHLD ignored (two threads)", "[live][process]")
 {
         struct second_thread t;
@@ -140,6 +178,18 @@ TEST(ignored_threaded, "SIGCHLD ignored (two threads)", "[live][process]")
         second_thread_end(&t);
         /* Without the kernel's memory every death by signal is unknown: the fallback was taken. */
         CHECK_INT(unknown > 0, ==, !feature_works("pidfd_info"));
+}
+
+TEST(ignored_forkserver, "SIGCHLD ignored (fork server)", "[live][process]")
+{
+        int unknown = 0;
+
+        TEST_DEADLINE(120);
+        (void)signal(SIGCHLD, SIG_IGN);
+        host_begin(CREW_METHOD_FORKSERVER);
+        for (int i = 0; i < test_scale(5000, 100); i++)
+                start_and_check(i, &unknown);
+        CHECK_INT(unknown, ==, 0);
 }
 
 static bool die_in_fork;

@@ -129,7 +129,7 @@ declared() {
 
 exports() {
         declared >"$scratch/declared"
-        nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' |
+        nm -D -g --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' |
                 sort -u >"$scratch/exported"
         [ -s "$scratch/declared" ] || echo "no declarations found in lib/include/crew"
         comm -23 "$scratch/declared" "$scratch/exported" | sed 's/$/: declared, not exported/'
@@ -137,7 +137,7 @@ exports() {
 }
 
 versions() {
-        nm -D --defined-only "$library" |
+        nm -D -g --defined-only "$library" |
                 awk '$2 != "A" && $3 !~ /@@CREW_0$/ { print $3 ": exported, but not of CREW_0" }'
         readelf -d "$library" | awk '
                 /SONAME/ { name = $NF }

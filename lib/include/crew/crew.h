@@ -6,11 +6,14 @@
 
 #include <crew/error.h>
 #include <crew/features.h>
+#include <crew/inspect.h>
 #include <crew/pipe.h>
 #include <crew/pool.h>
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
+#include <crew/shm.h>
+#include <crew/sync.h>
 #include <crew/wait.h>
 
 #endif

@@ -25,6 +25,7 @@
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
+#include <crew/shm.h>
 #include <errno.h>
 #include <stdarg.h>
 
@@ -67,19 +68,6 @@ enum { CREW_POOL_NO_THREAD = 1 };
 
 /* on_death: what happens to the task of a worker that ended without being told to. */
 enum { CREW_DEATH_FAIL_TASK = 0, CREW_DEATH_RETRY = 1, CREW_DEATH_FAIL_POOL = 2 };
-
-/* on_violation. */
-enum { CREW_VIOLATION_KILL = 0, CREW_VIOLATION_DENY = 1 };
-
-/* Limits of one worker; 0 = the host's. */
-typedef struct crew_limits {
-        size_t size;
-        uint64_t memory_max; /* bytes of address space */
-        uint64_t cpu_time;   /* ns, rounded up to seconds */
-        uint64_t open_files;
-        uint64_t file_bytes;
-        uint64_t processes;
-} crew_limits;
 
 typedef struct crew_failure {
         size_t size;
@@ -290,6 +278,9 @@ CREW_PUBLIC int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q);
 /* A granted end of a pipe, likewise. The program uses the other end. Under a sandbox, descriptors
  * are sent and received with the word "unix" only. */
 CREW_PUBLIC int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c);
+
+/* Granted shared memory, likewise: where it is mapped. crew_shm_open(), after this, tells its size. */
+CREW_PUBLIC int crew_task_shm(crew_task *t, crew_ref ref, void **data);
 
 /* What the task is at, for those who look from outside (crew ps): up to 63 bytes of it are kept,
  * until the task ends or says something else; NULL or "" takes it back. No system call. */

@@ -162,6 +162,26 @@ CREW_PUBLIC crew_ref crew_queue_ref(const crew_queue *q);
  */
 CREW_PUBLIC int crew_queue_open(crew_queue **q, crew_ref ref);
 
+/*
+ * Gives the queue a name under which other processes of the same user find it, in the same pid
+ * namespace: 1 to 63 bytes without slash and control characters. Nothing appears in a file system
+ * and no server is needed. The name holds until this process has freed the queue or is gone, also if
+ * others still hold the queue; inside a sandbox neither call works.
+ *
+ * publish takes one descriptor. Returns 0; -EEXIST: such a name is there already (two that publish
+ * at once may both get this), or this process has published the queue; -EOPNOTSUPP: the queue's
+ * descriptor is not here; -EINVAL; -EACCES: /proc cannot be read; -EMFILE, -ENFILE, -ENOMEM.
+ */
+CREW_PUBLIC int crew_queue_publish(crew_queue *q, const char *name);
+
+/*
+ * A handle for the queue that was published under the name. A wait for it in a waiter without
+ * io_uring, or by crew_queue_fd(), learns of messages at the 20 ms recheck.
+ * Returns 0; -ENOENT: there is none; -EEXIST: several processes publish the name; -EXDEV: in another
+ * pid namespace; -EPERM: by another user; -EINVAL; -EACCES; -EMFILE, -ENFILE, -ENOMEM.
+ */
+CREW_PUBLIC int crew_queue_connect(crew_queue **q, const char *name);
+
 static inline void crew_queue_freep(crew_queue **q)
 {
         *q = crew_queue_free(*q);
