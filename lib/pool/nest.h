@@ -46,7 +46,7 @@ typedef struct crew__ask {
         uint32_t errand;
         uint32_t row;
         crew_ref ref;
-        uint64_t head, ring;
+        uint64_t head, ring; /* the former as it is used */
 } crew__ask;
 
 typedef struct crew__answer { /* to a spawn: with the pidfd */

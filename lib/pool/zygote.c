@@ -317,7 +317,7 @@ int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
 {
         crew__ask question = { .errand = CREW__ERRAND_GRANT,
                 .ref = segment->ref,
-                .head = segment->head,
+                .head = segment->used,
                 .ring = segment->ring };
         int fd = -1;
 
