@@ -291,6 +291,13 @@ static void put_words(struct text *t, const crew_sandbox *s)
         }
 }
 
+void crew__words_text(const crew_sandbox *s, char *buf, size_t cap)
+{
+        struct text t = { .buf = buf, .cap = cap };
+
+        put_words(&t, s);
+}
+
 int crew_sandbox_describe(const crew_sandbox *s, char *buf, size_t cap)
 {
         static const char *const modes[] = { "best effort", "required", "Landlock off" };
