@@ -13,7 +13,6 @@ static const struct bench_cell cells[] = {
         {"/bin/true, 2 slots", "jobs/s"},
 };
 
-/* %1$s: crew, %2$u: how many jobs. */
 static struct bench_row rows[] = {
         {.name = "crew"},
         {.name = "crew, no sandbox"},
@@ -23,14 +22,15 @@ static struct bench_row rows[] = {
         {.name = "xargs -P2 bwrap", .every = 2},
 };
 
+/* Shell scripts: $1 is crew, $2 how many jobs. */
 static const char *const scripts[] = {
-        "seq %2$u | '%1$s' run -j2 -n1 /bin/true",
-        "seq %2$u | '%1$s' run --sandbox none -j2 -n1 /bin/true",
-        "seq %2$u | xargs -P2 -n1 /bin/true",
-        "{ printf 'all:'; seq -f ' j%%g' %2$u | tr -d '\\n'; printf '\\n\\n.PHONY: all\\n"
-        "j%%%%: ; @/bin/true $*\\n'; } | make -s -j2 -f -",
-        "seq %2$u | parallel -j2 /bin/true",
-        "seq %2$u | xargs -P2 -n1 bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all "
+        "seq \"$2\" | \"$1\" run -j2 -n1 /bin/true",
+        "seq \"$2\" | \"$1\" run --sandbox none -j2 -n1 /bin/true",
+        "seq \"$2\" | xargs -P2 -n1 /bin/true",
+        "{ printf 'all:'; seq -f ' j%g' \"$2\" | tr -d '\\n'; "
+        "printf '\\nj%%: ; @/bin/true $*\\n'; } | make -s -j2 -f -",
+        "seq \"$2\" | parallel -j2 /bin/true",
+        "seq \"$2\" | xargs -P2 -n1 bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all "
         "--die-with-parent /bin/true",
 };
 
@@ -56,13 +56,15 @@ static bool offers(unsigned cell, unsigned row)
 
 static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_result *r)
 {
-        char script[1024], out[4096];
-        char *argv[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t) "-c", script, NULL};
+        char number[16], out[4096];
+        const char *const words[] = {"/bin/sh", "-c", scripts[row], "sh", crew, number};
+        char *argv[sizeof words / sizeof *words + 1] = {NULL};
         int64_t start;
 
         (void)b;
         (void)cell;
-        (void)snprintf(script, sizeof script, scripts[row], crew, jobs);
+        (void)snprintf(number, sizeof number, "%u", jobs);
+        memcpy(argv, words, sizeof words);
         start = bench_now();
         if (bench_spawn(argv, out, sizeof out, 120, r->why) != 0)
                 return -1;
