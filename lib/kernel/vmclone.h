@@ -29,6 +29,7 @@
 #ifndef CREW__VM_FLAGS
 #define CREW__VM_FLAGS CLONE_VM
 #endif
+#define CREW__VM_WAITS ((CREW__VM_FLAGS & CLONE_VFORK) != 0)
 
 /*
  * clone() or clone3(), by number, with their first five arguments; the child calls `run(data)`,
