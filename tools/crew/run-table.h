@@ -56,4 +56,6 @@
 { 0, "resume", NULL, "leave out the jobs that are in the log", CLI_FLAG, &o->resume },
 { 0, "resume-failed", NULL, "the same, but run those again that failed", CLI_FLAG, &o->resume_failed },
 { 0, "trace", "FILE", "write a timeline for Perfetto or chrome://tracing", CLI_TEXT, &o->trace },
-        /* clang-format on */
+        
+{ 0, "completion", "bash", "print what makes bash complete crew's options", CLI_CALL, &self, take_completion, .section = "Other" },
+/* clang-format on */
