@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "run-help.h"
 
+#include <crew/features.h>
 #include <dirent.h>
 #include <stdarg.h>
 
 static struct shell s;
 
-/* The pids of the processes that have `mark` among their arguments; returns how many. */
+/* The pids of the processes that have `mark` as an argument; returns how many. */
 static int marked(const char *mark, pid_t *pids, int max)
 {
         DIR *proc = opendir("/proc");
+        char needle[64] = "";
+        size_t length = strlen(mark);
         struct dirent *entry;
         int n = 0;
 
-        REQUIRE(proc);
+        REQUIRE(proc && length + 2 < sizeof needle);
+        (void)memcpy(needle + 1, mark, length);
         while (n < max && (entry = readdir(proc))) {
                 pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
                 char path[64], text[4096];
@@ -26,7 +30,7 @@ static int marked(const char *mark, pid_t *pids, int max)
                         continue;
                 size = read(fd, text, sizeof text);
                 (void)close(fd);
-                if (size > 0 && memmem(text, (size_t)size, mark, strlen(mark) + 1))
+                if (size > 0 && memmem(text, (size_t)size, needle, length + 2))
                         pids[n++] = pid;
         }
         (void)closedir(proc);
@@ -64,6 +68,77 @@ static void start(const char *format, ...)
         (void)vsnprintf(line + n, sizeof line - n, format, args);
         va_end(args);
         shell_start(&s, line);
+}
+
+/* Jobs that leave something behind, each in another way; all print x. */
+static const char *const leavers[] = {
+        "sleep $MARK & echo x",
+        "(setsid sleep $MARK &); echo x",
+        "(setsid sh -c \"trap '' TERM HUP INT; exec sleep $MARK\" >/dev/null 2>&1 &); echo x",
+        "exec 2>&-; sleep $MARK & echo x; exec >&-",
+};
+
+TEST(left_behind, "nothing that jobs leave behind keeps or outlives the run", "[live][run]")
+{
+        crew_feature f = { .size = sizeof f };
+        int index = crew_feature_find("userns");
+        const char *path;
+
+        if (geteuid() != 0 && (index < 0 || crew_feature_get((unsigned)index, &f) < 0 ||
+                                      f.state != CREW_FEATURE_YES))
+                SKIP("no pid namespace is to be had");
+        path = scratch_enter();
+        (void)setenv("MARK", mark(), 1);
+        for (size_t i = 0; i < sizeof leavers / sizeof *leavers; i++) {
+                (void)setenv("SCRIPT", leavers[i], 1);
+                start("--shell 'eval \"$SCRIPT\"; : {}' ::: a");
+                shell_end(&s);
+                CHECK_INT(s.status, ==, 0);
+                CHECK_STR(s.out, "x\n");
+                none_left(mark());
+                /* And of a run that is killed. */
+                start("--shell 'eval \"$SCRIPT\"; touch {}; sleep %s' ::: a", mark());
+                (void)await_file("a");
+                (void)kill(s.pid, SIGKILL);
+                shell_end(&s);
+                none_left(mark());
+                (void)unlink("a");
+        }
+        scratch_leave(path);
+}
+
+TEST(nested, "a run is a job of another, and ends with it", "[live][run]")
+{
+        const char *path = scratch_enter();
+
+        start("-k --shell '\"$CREW_RUN\" run -k echo {} ::: 1 2' ::: a b");
+        shell_end(&s);
+        CHECK_STR(s.out, "a 1\na 2\nb 1\nb 2\n");
+        CHECK_STR(s.err, "");
+        CHECK_INT(s.status, ==, 0);
+        start("--shell '\"$CREW_RUN\" run --shell \"touch {}; exec sleep %s\" ::: 1' ::: a",
+                mark());
+        if (await_file("a"))
+                (void)kill(s.pid, SIGTERM);
+        shell_end(&s);
+        CHECK_INT(s.status, ==, 1000 + SIGTERM);
+        none_left(mark());
+        scratch_leave(path);
+}
+
+TEST(cron, "without a terminal, with SIGCHLD ignored and nothing open", "[live][run]")
+{
+        const char *path = scratch_enter();
+
+        shell_start(&s,
+                "trap '' CHLD; exec \"$CREW_RUN\" run -k --joblog log --shell 'echo {}; exit "
+                "{}' ::: 0 3 <&-");
+        shell_end(&s);
+        CHECK_STR(s.out, "0\n3\n");
+        CHECK_INT(s.status, ==, 1);
+        shell_run(&s, "run -k --joblog log echo ::: a b <&- >&- 2>&-; cut -f7 log");
+        CHECK_STR(s.out, "Exitval\n0\n0\n");
+        scratch_leave(path);
 }
 
 static const struct {
@@ -258,7 +333,9 @@ TEST(reader, "a reader that goes away ends a run whose jobs say nothing, too", "
 {
         const char *path = scratch_enter();
 
-        start("-j1 --shell 'touch {}; exec sleep %s' ::: a | { until [ -e a ]; do sleep 0.01; done; }", mark());
+        start("-j1 --shell 'touch {}; exec sleep %s' ::: a | { until [ -e a ]; do sleep 0.01; "
+              "done; }",
+                mark());
         (void)await_file("a");
         shell_end(&s);
         CHECK_STR(s.err, "");
@@ -269,13 +346,23 @@ TEST(reader, "a reader that goes away ends a run whose jobs say nothing, too", "
 TEST(slow_reader, "a reader that does not read keeps no job from its deadline", "[live][run]")
 {
         const char *path = scratch_enter();
+        char line[512];
+        pid_t job;
 
-        /* The first job fills the pipe that nobody reads; the second must time out all the same. */
-        shell_run(&s,
-                "mkfifo p; exec 8<>p; run -k -j2 --timeout 100ms --joblog log --shell '[ {} = 1 ] "
-                "&& head -c 200000 /dev/zero || { trap \"touch late\" TERM; sleep 30 & wait; "
-                "}' ::: 1 2 >p & until [ -e late ]; do sleep 0.01; done; head -c 200000 <p | wc "
-                "-c; wait");
-        CHECK_STR(s.out, "200000\n");
+        /* The first job fills the pipe; the second must be ended all the same. */
+        (void)snprintf(line, sizeof line,
+                "mkfifo p; exec 8<>p; run --timeout 300ms -j2 --shell '[ {} = 1 ] && head -c "
+                "200000 "
+                "/dev/zero || exec sleep %s' ::: 1 2 >p & until [ -e go ]; do sleep 0.01; done; "
+                "cat <p 8<&- "
+                ">/dev/null & exec 8<&-; wait",
+                mark());
+        shell_start(&s, line);
+        while (marked(mark(), &job, 1) == 0)
+                peer_pause(PEER_MS(1));
+        none_left(mark());
+        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        shell_end(&s);
+        CHECK(strstr(s.err, "timed out"));
         scratch_leave(path);
 }

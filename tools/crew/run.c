@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -155,7 +156,20 @@ static void free_jobs(struct run *run)
         free(run->slots);
 }
 
-static int go(struct parts *p, const struct run_options *o)
+/* What the process with the terminal must know of the one that works. */
+struct shared {
+        int ended_by; /* signal that ended the run, or 0 */
+};
+
+static void tell_isolation(const struct engine *e)
+{
+        /* A job of another run is looked after by that. */
+        if (!e->isolated && !getenv("CREW_SEQ"))
+                cli_complain("what jobs leave behind may outlive the run: %s", e->why);
+}
+
+static int go(struct parts *p, const struct run_options *o, struct engine *engine, uint64_t ignored,
+        struct shared *shared)
 {
         struct run run = {
                 .o = o,
@@ -168,6 +182,8 @@ static int go(struct parts *p, const struct run_options *o)
                 .input = p->input,
                 .log = p->log,
                 .trace = p->trace,
+                .engine = engine,
+                .ignored = ignored,
                 .n_slots = fitting_slots(o->slots),
                 .tally = { .total = input_total(p->input) },
         };
@@ -175,26 +191,20 @@ static int go(struct parts *p, const struct run_options *o)
 
         crew__link_init(&run.running);
         crew__link_init(&run.retrying);
-        run.signals = signals_open();
-        if (run.signals < 0 || crew_waiter_new(&run.waiter, 0) < 0) {
+        if (crew_waiter_new(&run.waiter, 0) < 0) {
                 cli_complain("cannot wait for jobs: %s", crew_error_detail());
                 return RUN_TROUBLE;
         }
+        tell_isolation(engine);
         environment_make(&run.maker.environment, o, environ);
         progress_begin(&run.progress, o->bar, o->eta);
         schedule(&run);
         summary_tell(&run);
         status = summary_status(&run);
+        shared->ended_by = run.ended_by;
         free_jobs(&run);
         environment_free(&run.maker.environment);
         (void)crew_waiter_free(run.waiter);
-        (void)close(run.signals);
-        if (run.ended_by) {
-                /* Whoever started us sees why; a shell stops its loop. */
-                let_go(p);
-                *p = (struct parts){ .terminal = -1 };
-                signals_die(run.ended_by);
-        }
         return status;
 }
 
@@ -207,10 +217,25 @@ static void fill_standard_descriptors(void)
         }
 }
 
-int crew_run_main(int argc, char **argv)
+static int work(
+        const struct run_options *o, struct engine *engine, uint64_t ignored, struct shared *shared)
 {
         struct parts parts = { .terminal = -1 };
+        int status = RUN_TROUBLE;
+
+        if (prepare(&parts, o) == 0)
+                status = o->dry_run ? dry_run(parts.input, parts.command)
+                                    : go(&parts, o, engine, ignored, shared);
+        let_go(&parts);
+        return status;
+}
+
+int crew_run_main(int argc, char **argv)
+{
+        struct engine engine = { 0 };
+        struct shared *shared;
         struct run_options o;
+        uint64_t ignored;
         int r;
 
         fill_standard_descriptors();
@@ -219,10 +244,21 @@ int crew_run_main(int argc, char **argv)
                 return RUN_TROUBLE;
         if (r != CLI_RUN)
                 return r;
-        if (prepare(&parts, &o) < 0)
-                r = RUN_TROUBLE;
-        else
-                r = o.dry_run ? dry_run(parts.input, parts.command) : go(&parts, &o);
-        let_go(&parts);
+        shared = mmap(
+                NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (shared == MAP_FAILED) {
+                cli_complain("out of memory");
+                return RUN_TROUBLE;
+        }
+        ignored = o.dry_run ? 0 : signals_begin();
+        if (o.dry_run || engine_enter(&engine, false, &r)) {
+                r = work(&o, &engine, ignored, shared);
+                /* The first process of a namespace is immune to its own signals. */
+                if (engine.isolated)
+                        return r;
+        }
+        /* Whoever started us sees why; a shell stops its loop. */
+        if (shared->ended_by)
+                signals_die(shared->ended_by);
         return r;
 }

@@ -30,6 +30,7 @@ static void leave_slot(struct run *run, struct job *j)
         run->slots[j->slot - 1] = NULL;
         run->n_busy--;
         run->crowded = false;
+        run->ends++;
         crew__link_leave(&j->link);
 }
 

@@ -7,6 +7,7 @@
  * signals and the readers of the output.
  */
 
+#include "engine.h"
 #include "job.h"
 #include "progress.h"
 #include "trace.h"
@@ -29,7 +30,8 @@ struct run {
         struct trace *trace; /* or NULL */
         struct progress progress;
         crew_waiter *waiter;
-        int signals; /* descriptor */
+        struct engine *engine;
+        uint64_t ignored; /* signals, see signals.h */
 
         crew__link running, retrying;
         struct job *next; /* could not be started yet */
@@ -48,6 +50,7 @@ struct run {
         bool trouble;          /* something other than a job failed; it was said */
         int not_runnable;      /* exit status if the command itself cannot be run, or 0 */
         bool halted, other_command;
+        unsigned ends; /* since orphans were collected */
 
         struct tally tally;
         uint64_t outcomes[OUTCOMES]; /* how often jobs failed with that status */
