@@ -251,6 +251,7 @@ static int check(struct run_options *o)
                                    "ordered nor kept");
         if (o->output == RUN_LINES && o->keep_order)
                 return cli_misused("--keep-order waits for whole jobs, --line-buffer does not");
+        o->sandbox.profile.wd = o->directory;
         return CLI_RUN;
 }
 
@@ -263,6 +264,7 @@ static void defaults(struct run_options *o)
                 .retry_delay = CREW_MS(100),
                 .load = -1,
                 .retries = 0,
+                .sandbox.on_violation = CREW_VIOLATION_DENY,
         };
 }
 

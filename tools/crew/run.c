@@ -33,6 +33,7 @@ struct parts {
         struct log *log;
         struct trace *trace;
         int terminal;
+        crew_sandbox *policy; /* NULL: none, or the kernel has none */
 };
 
 static int make_templates(struct parts *p, const struct run_options *o)
@@ -76,7 +77,7 @@ static int check_directory(const char *directory)
 /* Everything that can fail before a job has run. */
 static int prepare(struct parts *p, const struct run_options *o)
 {
-        char why[256];
+        char why[256], words[512];
 
         if (make_templates(p, o) < 0 || check_directory(o->directory) < 0)
                 return -1;
@@ -86,6 +87,10 @@ static int prepare(struct parts *p, const struct run_options *o)
                 return complained(why);
         if (o->dry_run)
                 return 0;
+        if (profile_make(&o->sandbox.profile, &p->policy, words, sizeof words) < 0)
+                return complained(words);
+        if (words[0])
+                cli_complain("%s", words);
         if (o->log && log_open(&p->log, o, why) < 0)
                 return complained(why);
         if (o->trace && trace_open(&p->trace, o->trace, why) < 0)
@@ -115,6 +120,7 @@ static void let_go(struct parts *p)
                 cli_complain("--trace: not all of it could be written");
         if (p->terminal >= 0)
                 (void)close(p->terminal);
+        (void)crew_sandbox_free(p->policy);
 }
 
 /*
@@ -153,6 +159,7 @@ static void free_jobs(struct run *run)
                         output_end(run->maker.output, j->printed, NULL);
                 job_free(j);
         }
+        bytes_free(&run->refused);
         free(run->slots);
 }
 
@@ -164,7 +171,7 @@ struct shared {
 static void tell_isolation(const struct engine *e)
 {
         /* A job of another run is looked after by that. */
-        if (!e->isolated && !getenv("CREW_SEQ"))
+        if (!e->isolated && e->why[0] && !getenv("CREW_SEQ"))
                 cli_complain("what jobs leave behind may outlive the run: %s", e->why);
 }
 
@@ -178,7 +185,8 @@ static int go(struct parts *p, const struct run_options *o, struct engine *engin
                         .tag = p->tag,
                         .output = p->output,
                         .wants_command = o->log || o->trace || o->verbose,
-                        .terminal = p->terminal },
+                        .terminal = p->terminal,
+                        .policy = p->policy },
                 .input = p->input,
                 .log = p->log,
                 .trace = p->trace,
@@ -251,7 +259,7 @@ int crew_run_main(int argc, char **argv)
                 return RUN_TROUBLE;
         }
         ignored = o.dry_run ? 0 : signals_begin();
-        if (o.dry_run || engine_enter(&engine, false, &r)) {
+        if (o.dry_run || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r)) {
                 r = work(&o, &engine, ignored, shared);
                 /* The first process of a namespace is immune to its own signals. */
                 if (engine.isolated)

@@ -127,6 +127,16 @@ static void other(struct run *run, const crew_completion *c)
         }
 }
 
+/* A call that its sandbox refuses waits for this. */
+static void report(struct run *run, struct job *j, const crew_completion *c)
+{
+        (void)crew_process_report(j->process);
+        if (c->revents & (EPOLLHUP | EPOLLERR)) {
+                (void)crew_waiter_cancel(run->waiter, c->tag);
+                j->reports = -1;
+        }
+}
+
 /* Ends come last: a job is gone after its own, and with it what the others would be about. */
 static void complete(struct run *run, const crew_completion *c, int n)
 {
@@ -136,6 +146,8 @@ static void complete(struct run *run, const crew_completion *c, int n)
 
                 if (kind == TAG_OTHER)
                         other(run, &c[i]);
+                else if (kind == TAG_REPORT)
+                        report(run, j, &c[i]);
                 else if (kind != TAG_JOIN && j->pipes[kind - TAG_OUT] >= 0)
                         read_pipe(run, j, kind - TAG_OUT);
         }
