@@ -378,6 +378,8 @@ bool crew__make_workers(crew_pool *p, int64_t now);
 int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
+/* The workers are gone. */
+void crew__granted_over(crew_pool *p);
 void crew__granted_free(crew_pool *p);
 
 /* publish.c */

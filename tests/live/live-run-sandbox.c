@@ -61,6 +61,12 @@ static const struct {
           "::: a 2>/dev/null",
                 "1024\n", NULL, 0 },
 
+        /* What is needed is told, and the job's status is the run's. */
+        { "run --explain --shell 'echo x >/var/tmp/crew-run-$$; rm /var/tmp/crew-run-$$; exit 3; "
+          "{}' ::: a b",
+                "", "--rw /var/tmp", 3 },
+        { "run --explain true :::", "", NULL, 0 },
+
         /* Mistakes. */
         { "run --sandbox strct true ::: a", "", "did you mean 'strict'?", 255 },
         { "run --allow unx true ::: a", "", "--allow", 255 },

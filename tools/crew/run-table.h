@@ -64,6 +64,7 @@
 { 0, "allow", "WORDS", "let them do more, as unix; see crew-run(1)", CLI_CALL, &o->sandbox, run_sandbox_take_allow },
 { 0, "limit", "WHAT=N,...", "mem=1G, cpu=60s, files=256, fsize=1G, procs=100", CLI_CALL, &o->sandbox, run_sandbox_take_limit },
 { 0, "on-violation", "report|kill", "what a refused call does [report]", CLI_CALL, &o->sandbox, run_sandbox_take_violation },
+{ 0, "explain", NULL, "run the first job only, and show what it needs", CLI_FLAG, &o->sandbox.explain },
 { 0, "sandbox-required", NULL, "run nothing where the kernel cannot do all of it", CLI_FLAG, &o->sandbox.profile.required },
 
 { 0, "completion", "bash", "print what makes bash complete crew's options", CLI_CALL, &self, take_completion, .section = "Other" },

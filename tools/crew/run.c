@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "dry-run.h"
 #include "quantity.h"
+#include "run-explain.h"
 #include "schedule.h"
 #include "signals.h"
 #include "summary.h"
@@ -85,7 +86,7 @@ static int prepare(struct parts *p, const struct run_options *o)
                 cli_complain("reading values from the terminal; Ctrl-D ends them");
         if (input_new(&p->input, &o->input, why) < 0)
                 return complained(why);
-        if (o->dry_run)
+        if (o->dry_run || o->sandbox.explain)
                 return 0;
         if (profile_make(&o->sandbox.profile, &p->policy, words, sizeof words) < 0)
                 return complained(words);
@@ -231,9 +232,14 @@ static int work(
         struct parts parts = { .terminal = -1 };
         int status = RUN_TROUBLE;
 
-        if (prepare(&parts, o) == 0)
-                status = o->dry_run ? dry_run(parts.input, parts.command)
-                                    : go(&parts, o, engine, ignored, shared);
+        if (prepare(&parts, o) == 0) {
+                if (o->dry_run)
+                        status = dry_run(parts.input, parts.command);
+                else if (o->sandbox.explain)
+                        status = run_explain(o, parts.input, parts.command);
+                else
+                        status = go(&parts, o, engine, ignored, shared);
+        }
         let_go(&parts);
         return status;
 }
@@ -244,6 +250,7 @@ int crew_run_main(int argc, char **argv)
         struct shared *shared;
         struct run_options o;
         uint64_t ignored;
+        bool alone;
         int r;
 
         fill_standard_descriptors();
@@ -258,8 +265,9 @@ int crew_run_main(int argc, char **argv)
                 cli_complain("out of memory");
                 return RUN_TROUBLE;
         }
-        ignored = o.dry_run ? 0 : signals_begin();
-        if (o.dry_run || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r)) {
+        alone = o.dry_run || o.sandbox.explain;
+        ignored = alone ? 0 : signals_begin();
+        if (alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r)) {
                 r = work(&o, &engine, ignored, shared);
                 /* The first process of a namespace is immune to its own signals. */
                 if (engine.isolated)
