@@ -197,6 +197,7 @@ static void end_if_over(crew_pool *p)
         zygote = CREW__TAKE(p->zygote);
         (void)pthread_mutex_unlock(&p->zygote_lock);
         (void)crew__zygote_free(zygote);
+        crew__granted_over(p);
         (void)atomic_fetch_or(&p->finished, CREW__READY);
         (void)crew__sys_futex_wake(&p->finished, INT_MAX);
 }

@@ -337,6 +337,13 @@ int crew__watch(crew_pool *p, crew__worker *w);
 void crew__unwatch(crew_pool *p, crew__worker *w);
 int crew__watch_zygote(crew_pool *p);
 
+/* watch.c */
+
+/* A caller that waits for a result looks for it for a moment. The pool may be gone then. */
+void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline);
+/* Until nobody looks any more. */
+void crew__pool_unwatched(crew_pool *p);
+
 /* member.c */
 
 /* Its oldest unit gets its turn now. */
@@ -383,6 +390,8 @@ bool crew__make_workers(crew_pool *p, int64_t now);
 int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
+/* The workers are gone. */
+void crew__granted_over(crew_pool *p);
 void crew__granted_free(crew_pool *p);
 
 /* publish.c */
