@@ -4,5 +4,6 @@
 
 /* The subcommands; argv[0] is the subcommand's name. Each returns the exit status. */
 int crew_features_main(int argc, char **argv);
+int crew_run_main(int argc, char **argv);
 
 #endif

@@ -24,7 +24,7 @@ struct input {
         bool streams;
         size_t next_word;          /* of the first source, if it is words */
         struct input_values first; /* its current row */
-        bool have_first; /* and it is not used up */
+        bool have_first;           /* and it is not used up */
         bool ended;
         struct rows *rows; /* per source; the first has none unless all are linked */
         uint64_t firsts;   /* rows of the first source that were taken */

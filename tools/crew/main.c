@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
         {"features", "what this kernel gives crew, and what crew does without it",
                 crew_features_main},
+        {"run", "run a command for many values, many at a time", crew_run_main},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

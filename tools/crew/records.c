@@ -20,6 +20,7 @@ int records_next(struct records *r, const char **record, size_t *length)
         begin = r->buffer.at ? r->buffer.at + r->from : NULL;
         end = left > r->scanned ? memchr(begin + r->scanned, r->delimiter, left - r->scanned)
                                 : NULL;
+        r->delimited = end;
         if (!end) {
                 r->scanned = left;
                 if (left > RECORDS_LONGEST)

@@ -15,6 +15,7 @@ struct records {
         int fd;
         char delimiter;
         bool ended;
+        bool delimited; /* the last record had its delimiter */
         struct bytes buffer;
         size_t from;    /* the next record begins here */
         size_t scanned; /* up to here there is no delimiter */

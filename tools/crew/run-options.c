@@ -234,15 +234,18 @@ static int take_log_format(const char *value, void *target)
         return 0;
 }
 
-static int check(const struct run_options *o)
+static int check(struct run_options *o)
 {
         if ((o->resume || o->resume_failed) && !o->log)
                 return cli_misused("--resume goes by a log: name it with --joblog");
         if (o->n_command == 0 && !o->shell)
                 return cli_misused("there is no command (to run each value as a shell script: "
                                    "--shell)");
-        if (o->tty && o->slots != 1)
-                return cli_misused("--tty: only one job at a time can have the terminal; add -j1");
+        if (o->tty) {
+                /* A terminal has one reader, who must see what is asked. */
+                o->slots = 1;
+                o->output = RUN_UNGROUPED;
+        }
         if (o->output == RUN_UNGROUPED && (o->tag || o->tag_text || o->keep_order || o->results))
                 return cli_misused("--ungroup: what jobs write themselves can be neither tagged, "
                                    "ordered nor kept");

@@ -23,8 +23,9 @@
 { 0, "workdir", "DIR", NULL, CLI_TEXT, &o->directory },
 { 0, "env", "NAME[=VALUE]", "set a variable, or keep it with --clean-env", CLI_CALL, o, take_env },
 { 0, "clean-env", NULL, "give jobs only the usual variables and --env", CLI_FLAG, &o->clean_env },
-{ 0, "tty", NULL, "give the job the terminal as stdin; with -j1", CLI_FLAG, &o->tty },
+{ 0, "tty", NULL, "give the job the terminal, one at a time", CLI_FLAG, &o->tty },
 { 0, "dry-run", NULL, "print the commands and run nothing", CLI_FLAG, &o->dry_run },
+{ 0, "dryrun", NULL, NULL, CLI_FLAG, &o->dry_run },
 { 't', "verbose", NULL, "print each command on stderr as it starts", CLI_FLAG, &o->verbose },
 
 { 'j', "jobs", "N", "run N at a time: N, N%, +N, 0 = all [processors]", CLI_CALL, o, take_slots, .section = "Running" },
@@ -42,6 +43,7 @@
 { 'k', "keep-order", NULL, "print in the order of the values", CLI_FLAG, &o->keep_order, .section = "Output" },
 { 0, "group", NULL, "print what a job printed when it has ended [default]", CLI_CALL, o, take_grouped },
 { 0, "line-buffer", NULL, "print it line by line", CLI_CALL, o, take_line_buffer },
+{ 0, "linebuffer", NULL, NULL, CLI_CALL, o, take_line_buffer },
 { 0, "lb", NULL, NULL, CLI_CALL, o, take_line_buffer },
 { 'u', "ungroup", NULL, "let jobs print as they like", CLI_CALL, o, take_ungroup },
 { 0, "tag", NULL, "begin each line with the job's values", CLI_FLAG, &o->tag },

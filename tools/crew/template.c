@@ -19,6 +19,7 @@ struct piece {
         int edits;
         enum quote_place place; /* in a script */
         bool backticks;
+        bool raw;   /* the value is the script */
         char *text; /* LITERAL */
         size_t length;
 };
@@ -194,7 +195,7 @@ int template_new(struct template **out, char *const words[], size_t n,
 
                 if (o->form == TEMPLATE_SCRIPT)
                         literal(w, " ", n > 0);
-                *new_piece(w) = (struct piece){ .what = ALL };
+                *new_piece(w) = (struct piece){ .what = ALL, .raw = n == 0 };
         }
         *out = t;
         return 0;
@@ -261,7 +262,7 @@ static void put(
         struct bytes plain = { 0 }, quoted = { 0 };
 
         edited(&plain, value, p->edits);
-        if (t->o.form != TEMPLATE_SCRIPT)
+        if (t->o.form != TEMPLATE_SCRIPT || p->raw)
                 bytes_add(into, plain.at, plain.n);
         else if (p->backticks) {
                 quote_shell(&quoted, bytes_ended(&plain), p->place);

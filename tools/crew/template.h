@@ -23,7 +23,9 @@ struct template;
 
 enum template_form {
         TEMPLATE_WORDS,  /* argv; no shell has a part in it */
-        TEMPLATE_SCRIPT, /* the words with blanks between them are a script; values are quoted */
+        /* The words with blanks between them are a script, in which values are quoted; without any
+         * words the values are. */
+        TEMPLATE_SCRIPT,
         TEMPLATE_TEXT,   /* one word, for a tag */
 };
 

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include "run.h"
+
+#include "bytes.h"
+#include "cli.h"
+#include "commands.h"
+#include "dry-run.h"
+#include "quantity.h"
+#include "schedule.h"
+#include "signals.h"
+#include "summary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+        JOB_FDS = 6,  /* a pidfd, two pipes, and what its start needs for a moment */
+        OWN_FDS = 48, /* everything else */
+};
+
+/* What is made before the first job and freed after the last. */
+struct parts {
+        struct template *command, *tag;
+        struct input *input;
+        struct output *output;
+        struct log *log;
+        struct trace *trace;
+        int terminal;
+};
+
+static int make_templates(struct parts *p, const struct run_options *o)
+{
+        const char *shell = getenv("CREW_SHELL"), *tag = o->tag_text ? o->tag_text : "{}";
+        char *words[1] = { must_copy(tag, strlen(tag)) }, why[256];
+        struct template_options form = {
+                .form = o->shell ? TEMPLATE_SCRIPT : TEMPLATE_WORDS,
+                .all = o->replace,
+                .append = true,
+                .width = input_width(&o->input),
+                .shell = shell && *shell ? shell : "/bin/sh",
+        };
+        int r = template_new(&p->command, o->command, o->n_command, &form, why);
+
+        form.form = TEMPLATE_TEXT;
+        if (r == 0 && (o->tag || o->tag_text))
+                r = template_new(&p->tag, words, 1, &form, why);
+        free(words[0]);
+        if (r < 0)
+                (void)cli_misused("%s", why);
+        return r;
+}
+
+static int complained(const char *why)
+{
+        cli_complain("%s", why);
+        return -1;
+}
+
+static int check_directory(const char *directory)
+{
+        struct stat st;
+
+        if (!directory || (stat(directory, &st) == 0 && S_ISDIR(st.st_mode)))
+                return 0;
+        cli_complain("--wd: cannot work in '%s'", directory);
+        return -1;
+}
+
+/* Everything that can fail before a job has run. */
+static int prepare(struct parts *p, const struct run_options *o)
+{
+        char why[256];
+
+        if (make_templates(p, o) < 0 || check_directory(o->directory) < 0)
+                return -1;
+        if (input_takes_stdin(&o->input) && isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
+                cli_complain("reading values from the terminal; Ctrl-D ends them");
+        if (input_new(&p->input, &o->input, why) < 0)
+                return complained(why);
+        if (o->dry_run)
+                return 0;
+        if (o->log && log_open(&p->log, o, why) < 0)
+                return complained(why);
+        if (o->trace && trace_open(&p->trace, o->trace, why) < 0)
+                return complained(why);
+        if (o->tty) {
+                p->terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
+                if (p->terminal < 0)
+                        return complained("--tty: there is no terminal");
+        }
+        errno = 0;
+        if (o->nice && nice((int)o->nice) == -1 && errno) {
+                cli_complain("--nice: %s", strerror(errno));
+                return -1;
+        }
+        output_new(&p->output, o);
+        return 0;
+}
+
+static void let_go(struct parts *p)
+{
+        template_free(p->command);
+        template_free(p->tag);
+        input_free(p->input);
+        output_free(p->output);
+        log_close(p->log);
+        if (trace_close(p->trace) < 0)
+                cli_complain("--trace: not all of it could be written");
+        if (p->terminal >= 0)
+                (void)close(p->terminal);
+}
+
+/*
+ * How many jobs can run at once. Their descriptors are ours too, so the soft limit is raised where
+ * they need it.
+ */
+static uint32_t fitting_slots(uint32_t wanted)
+{
+        struct rlimit files;
+        rlim_t needed = (rlim_t)wanted * JOB_FDS + OWN_FDS, slots;
+
+        if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+                return wanted;
+        if (files.rlim_cur < needed && files.rlim_cur < files.rlim_max) {
+                files.rlim_cur = needed < files.rlim_max ? needed : files.rlim_max;
+                (void)setrlimit(RLIMIT_NOFILE, &files);
+        }
+        if (files.rlim_cur >= needed)
+                return wanted;
+        slots = files.rlim_cur > OWN_FDS + JOB_FDS ? (files.rlim_cur - OWN_FDS) / JOB_FDS : 1;
+        if (wanted != QUANTITY_UNLIMITED)
+                cli_complain("only %llu jobs at a time: there are no descriptors for more "
+                             "(ulimit -n)",
+                        (unsigned long long)slots);
+        return (uint32_t)slots;
+}
+
+static void free_jobs(struct run *run)
+{
+        if (run->next)
+                job_free(run->next);
+        CREW__EACH (at, &run->retrying) {
+                struct job *j = CREW__OF(at, struct job, link);
+
+                if (j->printed)
+                        output_end(run->maker.output, j->printed, NULL);
+                job_free(j);
+        }
+        free(run->slots);
+}
+
+static int go(struct parts *p, const struct run_options *o)
+{
+        struct run run = {
+                .o = o,
+                .maker = { .o = o,
+                        .command = p->command,
+                        .tag = p->tag,
+                        .output = p->output,
+                        .wants_command = o->log || o->trace || o->verbose,
+                        .terminal = p->terminal },
+                .input = p->input,
+                .log = p->log,
+                .trace = p->trace,
+                .n_slots = fitting_slots(o->slots),
+                .tally = { .total = input_total(p->input) },
+        };
+        int status;
+
+        crew__link_init(&run.running);
+        crew__link_init(&run.retrying);
+        run.signals = signals_open();
+        if (run.signals < 0 || crew_waiter_new(&run.waiter, 0) < 0) {
+                cli_complain("cannot wait for jobs: %s", crew_error_detail());
+                return RUN_TROUBLE;
+        }
+        environment_make(&run.maker.environment, o, environ);
+        progress_begin(&run.progress, o->bar, o->eta);
+        schedule(&run);
+        summary_tell(&run);
+        status = summary_status(&run);
+        free_jobs(&run);
+        environment_free(&run.maker.environment);
+        (void)crew_waiter_free(run.waiter);
+        (void)close(run.signals);
+        if (run.ended_by) {
+                /* Whoever started us sees why; a shell stops its loop. */
+                let_go(p);
+                *p = (struct parts){ .terminal = -1 };
+                signals_die(run.ended_by);
+        }
+        return status;
+}
+
+/* A file opened in their place would get what was meant for them. */
+static void fill_standard_descriptors(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+                if (fcntl(fd, F_GETFD) < 0)
+                        (void)open("/dev/null", O_RDWR);
+        }
+}
+
+int crew_run_main(int argc, char **argv)
+{
+        struct parts parts = { .terminal = -1 };
+        struct run_options o;
+        int r;
+
+        fill_standard_descriptors();
+        r = run_options(&o, argc, argv);
+        if (r == CLI_USAGE)
+                return RUN_TROUBLE;
+        if (r != CLI_RUN)
+                return r;
+        if (prepare(&parts, &o) < 0)
+                r = RUN_TROUBLE;
+        else
+                r = o.dry_run ? dry_run(parts.input, parts.command) : go(&parts, &o);
+        let_go(&parts);
+        return r;
+}

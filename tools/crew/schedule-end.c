@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "schedule.h"
+
+#include <errno.h>
+
+enum { MOST_DOUBLINGS = 10, MOST_READS = 1024 };
+
+/*
+ * What it left in its pipes. Whoever else holds their other ends (something it left behind) has
+ * nothing to say any more, and must not keep us.
+ */
+static void drain(struct run *run, struct job *j)
+{
+        for (int i = 0; i < OUTPUT_STREAMS; i++) {
+                int r = 1;
+
+                if (j->pipes[i] < 0)
+                        continue;
+                (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
+                for (int n = 0; r == 1 && n < MOST_READS; n++)
+                        r = output_read(run->maker.output, j->printed, i, j->pipes[i]);
+                if (r < 0 && r != -EAGAIN)
+                        schedule_trouble(run, "cannot keep the output of job %llu: %s",
+                                (unsigned long long)j->seq, crew_error_text(r));
+        }
+}
+
+static void leave_slot(struct run *run, struct job *j)
+{
+        run->slots[j->slot - 1] = NULL;
+        run->n_busy--;
+        run->crowded = false;
+        crew__link_leave(&j->link);
+}
+
+/* The program that all jobs would run is not there, or cannot be run: so it will be for all. */
+static bool command_is_at_fault(const struct run *run, const struct job *j)
+{
+        return j->not_started && template_program_fixed(run->maker.command);
+}
+
+static bool try_again(struct run *run, struct job *j, const struct ending *e)
+{
+        unsigned doublings = j->attempts - 1;
+
+        if (job_succeeded(e) || j->interrupted || run->stopping ||
+                j->attempts >= (uint64_t)run->o->retries || command_is_at_fault(run, j))
+                return false;
+        if (j->printed)
+                output_again(run->maker.output, j->printed);
+        if (doublings > MOST_DOUBLINGS)
+                doublings = MOST_DOUBLINGS;
+        j->deadline = crew_clock() + (run->o->retry_delay << doublings);
+        crew__link_append(&run->retrying, &j->link);
+        return true;
+}
+
+static void count(struct run *run, const struct job *j, const struct ending *e)
+{
+        if (j->interrupted)
+                return;
+        if (job_succeeded(e)) {
+                run->tally.succeeded++;
+                return;
+        }
+        run->tally.failed++;
+        run->tally.last_failed = job_status(e);
+        run->outcomes[e->code < 0      ? OUTCOME_TIMEOUT
+                      : e->signal != 0 ? OUTCOME_SIGNAL + e->signal
+                                       : e->code]++;
+        if (command_is_at_fault(run, j) && !run->not_runnable)
+                run->not_runnable = job_status(e);
+}
+
+static void trace(struct run *run, const struct job *j, const struct ending *e)
+{
+        if (run->trace)
+                trace_add(run->trace, j->slot,
+                        j->interrupted ? "interrupted"
+                        : j->timed_out ? "timeout"
+                                       : "job",
+                        e);
+}
+
+/* Hands over what it printed; the log gets its line when that is passed on. */
+static void finish(struct run *run, struct job *j, const struct ending *e)
+{
+        struct receipt *line = NULL;
+
+        if (run->log && !j->interrupted)
+                line = log_receipt(run->log, e);
+        if (line)
+                line->pending++;
+        if (j->printed)
+                output_end(run->maker.output, j->printed, line);
+        j->printed = NULL;
+        receipt_drop(line);
+        if (run->log && log_error(run->log))
+                schedule_trouble(
+                        run, "cannot write the log: %s", crew_error_text(log_error(run->log)));
+}
+
+void schedule_end(struct run *run, struct job *j)
+{
+        struct ending e;
+
+        if (j->process)
+                drain(run, j);
+        job_ended(j, &e);
+        leave_slot(run, j);
+        trace(run, j, &e);
+        if (try_again(run, j, &e))
+                return;
+        count(run, j, &e);
+        finish(run, j, &e);
+        job_free(j);
+        if (run->not_runnable)
+                schedule_stop(run, STOP_STARTING);
+        if (!run->halted && halt_reached(&run->o->halt, &run->tally)) {
+                run->halted = true;
+                schedule_stop(run, run->o->halt.when == HALT_NOW ? STOP_JOBS : STOP_STARTING);
+        }
+}
