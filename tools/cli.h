@@ -94,10 +94,14 @@ bool cli_colour(FILE *out);
 struct cli_cell {
         const char *text;
         const char *colour; /* CLI_..., or NULL */
+        bool right;         /* aligned to the right */
 };
 
 /* Prints rows of cells (row by row) in aligned columns, two blanks apart. */
 void cli_table(FILE *out, const struct cli_cell *cells, size_t n_rows, size_t n_columns);
+
+/* The columns of a terminal that a text takes; wide characters take two, combining ones none. */
+size_t cli_width(const char *text);
 
 /* A JSON string with its quotes. What is not UTF-8 becomes U+FFFD; NULL becomes null. */
 void cli_json_string(FILE *out, const char *text);

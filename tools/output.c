@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 int cli_finish(int status)
 {
@@ -45,39 +46,60 @@ bool cli_colour(FILE *out)
         return isatty(fileno(out)) && terminal && strcmp(terminal, "dumb") != 0;
 }
 
-/* Characters, taking every one to be as wide as its neighbours. */
-static size_t width(const char *text)
+size_t cli_width(const char *text)
 {
+        const unsigned char *at = (const unsigned char *)text, *end = at + strlen(text);
         size_t n = 0;
 
-        for (; *text; text++)
-                n += ((unsigned char)*text & 0xc0) != 0x80;
+        while (*at) {
+                int length = utf8_length((const char *)at, (size_t)(end - at)), columns;
+                wchar_t c = *at;
+
+                if (length > 1) {
+                        c = *at & (0xffU >> (length + 1));
+                        for (int i = 1; i < length; i++)
+                                c = c << 6 | (at[i] & 0x3f);
+                }
+                columns = wcwidth(c);
+                n += columns < 0 ? 1 : (size_t)columns;
+                at += length ? length : 1;
+        }
         return n;
+}
+
+static void print_cell(FILE *out, const struct cli_cell *cell, size_t widest, bool last, bool colour)
+{
+        int blanks = (int)(widest - cli_width(cell->text));
+
+        if (cell->right)
+                fprintf(out, "%*s", blanks, "");
+        if (colour && cell->colour)
+                fprintf(out, "\033[%sm%s\033[0m", cell->colour, cell->text);
+        else
+                fputs(cell->text, out);
+        if (last)
+                fputc('\n', out);
+        else
+                fprintf(out, "%*s", (cell->right ? 0 : blanks) + 2, "");
 }
 
 void cli_table(FILE *out, const struct cli_cell *cells, size_t n_rows, size_t n_columns)
 {
+        size_t *widest = calloc(n_columns + 1, sizeof *widest);
         bool colour = cli_colour(out);
 
-        for (size_t i = 0; i < n_rows * n_columns; i++) {
-                size_t column = i % n_columns, widest = 0;
-                const struct cli_cell *cell = &cells[i];
+        for (size_t i = 0; widest && i < n_rows * n_columns; i++) {
+                size_t w = cli_width(cells[i].text);
 
-                if (colour && cell->colour)
-                        fprintf(out, "\033[%sm%s\033[0m", cell->colour, cell->text);
-                else
-                        fputs(cell->text, out);
-                if (column == n_columns - 1) {
-                        fputc('\n', out);
-                        continue;
-                }
-                for (size_t row = 0; row < n_rows; row++) {
-                        size_t w = width(cells[row * n_columns + column].text);
-
-                        widest = w > widest ? w : widest;
-                }
-                fprintf(out, "%*s", (int)(widest - width(cell->text)) + 2, "");
+                if (w > widest[i % n_columns])
+                        widest[i % n_columns] = w;
         }
+        /* Without memory it is a table still, only not aligned. */
+        for (size_t i = 0; i < n_rows * n_columns; i++)
+                print_cell(out, &cells[i],
+                        widest ? widest[i % n_columns] : cli_width(cells[i].text),
+                        i % n_columns == n_columns - 1, colour);
+        free(widest);
 }
 
 void cli_json_string(FILE *out, const char *text)

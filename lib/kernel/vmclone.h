@@ -96,6 +96,7 @@ struct crew__vm_child {
         int *pidfd;
         _Atomic uint32_t *alive; /* set by the caller; the kernel makes it 0 and wakes who waits for
                                     it when the child has left this memory, by exec or by its end */
+        bool files;              /* it shares the descriptors, too, until it unshares them */
         int cgroup;              /* a directory of cgroup2 where it is born, or -1: clone3 only */
 };
 
@@ -106,7 +107,8 @@ struct crew__vm_child {
 static inline int crew__sys_vm_child(
         const struct crew__vm_child *c, bool clone3, void (*run)(void *data), void *data)
 {
-        const long flags = CREW__VM_FLAGS | CLONE_PIDFD | CLONE_CHILD_CLEARTID;
+        const long flags =
+                CREW__VM_FLAGS | CLONE_PIDFD | CLONE_CHILD_CLEARTID | (c->files ? CLONE_FILES : 0);
         struct clone_args args = {
                 .flags = (uint64_t)flags | CLONE_CLEAR_SIGHAND,
                 .pidfd = (uint64_t)(uintptr_t)c->pidfd,

@@ -20,6 +20,8 @@
 
 #include <stdatomic.h>
 
+_Static_assert((int)CREW__STAGE_READY == (int)CREW__PERCH_READY, "what inspectors look for");
+
 /* A worker's own page; see above for who may write it. */
 typedef struct crew__perch {
         _Atomic uint32_t gate; /* CREW__GATE_..., futex word; the pool writes it */

@@ -140,8 +140,7 @@ static int make_plan(crew_pool *p, const crew_pool_options *o)
                 how.n_events = CREW__WORKER_NUMBERS - 1;
         r = crew__plan_new(&p->plan, policy, &how);
         p->planned = r == 0;
-        (void)crew_sandbox_describe(policy, p->words, sizeof p->words);
-        p->words[strcspn(p->words, "(")] = '\0';
+        crew__words_text(policy, p->words, sizeof p->words);
         p->sandboxed = r == 0 && !p->plan.none;
         (void)crew_sandbox_free(own);
         return r;

@@ -24,8 +24,6 @@
 /* The status of a worker that never took a task; its note says why. */
 enum { NEVER_RAN = 255 };
 
-enum { LIMITS = 5 };
-
 /* Unless a thread of a task's is using it right now, and would be waited for. */
 static void flush(FILE *stream)
 {
@@ -121,27 +119,6 @@ static void leave_pages(const crew__nest *nest, const crew__perch *mine)
         crew__segment_shed(is_not, pages);
 }
 
-static size_t limits_of(const crew__nest *nest, struct crew__limit list[LIMITS])
-{
-        crew_limits l = { .size = sizeof l };
-        size_t n = 0;
-
-        if (nest->options->limits)
-                l = *nest->options->limits;
-        if (l.memory_max)
-                list[n++] = (struct crew__limit){ RLIMIT_AS, l.memory_max };
-        if (l.cpu_time)
-                list[n++] =
-                        (struct crew__limit){ RLIMIT_CPU, (l.cpu_time + 999999999) / 1000000000 };
-        if (l.open_files)
-                list[n++] = (struct crew__limit){ RLIMIT_NOFILE, l.open_files };
-        if (l.file_bytes)
-                list[n++] = (struct crew__limit){ RLIMIT_FSIZE, l.file_bytes };
-        if (l.processes)
-                list[n++] = (struct crew__limit){ RLIMIT_NPROC, l.processes };
-        return n;
-}
-
 static int ascending(const void *a, const void *b)
 {
         int left = *(const int *)a, right = *(const int *)b;
@@ -157,7 +134,7 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         struct crew__application a = { .n_keep = 0 };
         static const crew__plan closing = { .none = true, .ruleset.fd = -1 };
         crew__plan plan = closing;
-        struct crew__limit limits[LIMITS];
+        struct crew__limit limits[CREW__LIMITS];
         int *keep, r;
 
         keep = calloc(7 + o->n_keep_fds + 2 * nest->n_grants, sizeof *keep);
@@ -184,7 +161,7 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         qsort(keep, a.n_keep, sizeof *keep, ascending);
         a.keep = keep;
         a.limits = limits;
-        a.n_limits = limits_of(nest, limits);
+        a.n_limits = crew__limits_list(o->limits, limits);
         plan.close_range = nest->plan.close_range;
         (void)setrlimit(RLIMIT_NOFILE, &nest->files);
         r = crew__plan_apply(&plan, &a, step);

@@ -56,7 +56,7 @@ enum crew__worker_stage {
         CREW__STAGE_GATE,
         CREW__STAGE_SANDBOX,
         CREW__STAGE_INITIALIZER,
-        CREW__STAGE_READY,
+        CREW__STAGE_READY, /* inspectors know its number: CREW__PERCH_READY */
         CREW__STAGE_REFUSED, /* it could not enter the sandbox or the initializer failed: see code
                               */
 };

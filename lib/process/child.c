@@ -154,5 +154,7 @@ void crew__child_main(const crew__launch *l)
         if (!l->raw)
                 wait_at_gate(l, me.page);
         (void)crew__sys_sigmask(SIG_SETMASK, &l->mask, NULL);
+        if (p->setup && crew__confine_enter(&p->setup->confine) < 0)
+                crew__sys_exit(NEVER_RAN);
         exit(p->target(p->arg));
 }

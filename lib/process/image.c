@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "process/image.h"
 
+#include "base/cleanup.h"
 #include "kernel/features.h"
 #include "kernel/inherit.h"
 #include "kernel/vmclone.h"
@@ -13,6 +14,9 @@
 
 /* Enough for what the child calls, and no handler of the host's ever runs on it. */
 enum { STACK = 24 * 1024, ALIGNMENT = 16 };
+
+/* A child that takes longer to its filter is stopped. */
+#define PATIENCE CREW_S(1)
 
 /* What shells answer for a program that cannot be run, or is not there. */
 enum { CANNOT_RUN = 126, NOT_FOUND = 127 };
@@ -57,9 +61,13 @@ const char *crew__image_step_name(int step)
                 [CREW__IMAGE_STDIO] = "placing stdin, stdout and stderr",
                 [CREW__IMAGE_DIRECTORY] = "changing the directory",
                 [CREW__IMAGE_KEEP] = "closing descriptors",
+                [CREW__IMAGE_NICE] = "changing the priority",
+                [CREW__IMAGE_CPUS] = "choosing processors",
                 [CREW__IMAGE_EXEC] = "running the program",
         };
 
+        if (step >= CREW__IMAGE_APPLY)
+                return crew__step_name(step - CREW__IMAGE_APPLY);
         if (step < 1 || step >= (int)(sizeof names / sizeof *names))
                 return "an unknown step";
         return names[step];
@@ -95,6 +103,26 @@ int crew__stdio_place(const int from[3])
                 if (source[i] != from[i])
                         (void)crew__sys_close(source[i]);
         }
+        return r < 0 ? r : 0;
+}
+
+int crew__priority_set(int nice, const void *cpus, size_t cpus_size, int *step)
+{
+        int r = 0;
+
+        *step = CREW__IMAGE_NICE;
+        if (nice) {
+                /* The raw call answers 20 - nice. */
+                int now = 20 - (int)crew__syscall(SYS_getpriority, PRIO_PROCESS, 0, 0, 0, 0, 0);
+
+                r = (int)crew__syscall(SYS_setpriority, PRIO_PROCESS, 0, now + nice, 0, 0, 0);
+        }
+        if (r < 0)
+                return r;
+        *step = CREW__IMAGE_CPUS;
+        if (cpus)
+                r = (int)crew__syscall(
+                        SYS_sched_setaffinity, 0, (long)cpus_size, (long)cpus, 0, 0, 0);
         return r < 0 ? r : 0;
 }
 
@@ -156,7 +184,11 @@ static int settle_descriptors(const crew__image *m)
                 if (m->keep[i] > STDERR_FILENO)
                         r = control(m->keep[i], F_SETFD, 0);
         }
-        return r < 0 ? r : crew__close_others(m->keep, m->n_keep, -1, m->close_range);
+        if (r < 0)
+                return r;
+        /* The ruleset is entered yet; both close by themselves at the exec. */
+        return crew__close_others(
+                m->keep, m->n_keep, m->plan ? m->plan->ruleset.fd : -1, m->close_range);
 }
 
 static int run(const crew__image *m)
@@ -173,6 +205,56 @@ static int run(const crew__image *m)
                 SYS_execve, (long)"/bin/sh", (long)(m->argv - 1), (long)m->envp, 0, 0, 0);
 }
 
+static int arrange(crew__image *m)
+{
+        int r;
+
+        m->step = CREW__IMAGE_STDIO;
+        r = crew__stdio_place(m->stdio);
+        if (r < 0)
+                return r;
+        m->step = CREW__IMAGE_KEEP;
+        return settle_descriptors(m);
+}
+
+/*
+ * The filter's descriptor appears in the table of who loads it, so that table is the host's until
+ * then and the child's own from there on. What is closed and moved after that is the child's; until
+ * then the host must leave alone what the child was given.
+ */
+static int confine_listening(crew__image *m)
+{
+        int step, r;
+
+        m->application.shared_files = true;
+        m->application.listener = &m->listener;
+        r = crew__plan_apply(m->plan, &m->application, &step);
+        m->step = CREW__IMAGE_APPLY + step;
+        if (r < 0)
+                return r;
+        m->step = CREW__IMAGE_KEEP;
+        r = crew__sys_close_range(~0U, ~0U, CLOSE_RANGE_UNSHARE);
+        if (r < 0)
+                return r;
+        atomic_store(&m->apart, 1);
+        (void)crew__sys_futex_wake(&m->apart, INT_MAX);
+        return arrange(m);
+}
+
+static int confine(crew__image *m)
+{
+        int step, r;
+
+        if (m->plan && m->plan->notify)
+                return confine_listening(m);
+        r = arrange(m);
+        if (r < 0 || !m->plan)
+                return r;
+        r = crew__plan_apply(m->plan, &m->application, &step);
+        m->step = CREW__IMAGE_APPLY + step;
+        return r;
+}
+
 static int become(crew__image *m, bool cleared)
 {
         static const uint64_t none = 0;
@@ -184,17 +266,14 @@ static int become(crew__image *m, bool cleared)
         else if (m->group)
                 (void)crew__syscall(SYS_setpgid, 0, 0, 0, 0, 0, 0);
         reset_signals(cleared);
-        m->step = CREW__IMAGE_STDIO;
-        r = crew__stdio_place(m->stdio);
+        r = crew__priority_set(m->nice, m->cpus, m->cpus_size, &m->step);
         if (r < 0)
                 return r;
         m->step = CREW__IMAGE_DIRECTORY;
         if (m->directory >= 0)
                 r = (int)crew__syscall(SYS_fchdir, m->directory, 0, 0, 0, 0, 0);
-        if (r < 0)
-                return r;
-        m->step = CREW__IMAGE_KEEP;
-        r = settle_descriptors(m);
+        if (r == 0)
+                r = confine(m);
         if (r < 0)
                 return r;
         (void)crew__sys_sigmask(SIG_SETMASK, &none, NULL);
@@ -229,12 +308,16 @@ int crew__image_start(crew__image *m, int *pidfd)
                 .stack_size = m->stack_size,
                 .pidfd = pidfd,
                 .alive = &m->busy,
+                .files = m->plan && m->plan->notify,
                 .cgroup = -1,
         };
         int pid = -ENOSYS;
 
         m->close_range = crew__has(CREW__CLOSE_RANGE);
         m->error = 0;
+        m->listener = -1;
+        atomic_store(&m->apart, 0);
+        m->application.keep_all = true;
         atomic_store(&m->busy, 1);
         if (crew__has(CREW__CLONE3))
                 pid = crew__sys_vm_child(&c, true, child_of_clone3, m);
@@ -243,6 +326,22 @@ int crew__image_start(crew__image *m, int *pidfd)
         if (pid < 0)
                 atomic_store(&m->busy, 0);
         return pid;
+}
+
+int crew__image_listener(crew__image *m)
+{
+        int64_t until = crew_clock() + PATIENCE;
+
+        /* Its death says nothing here, so that is looked at, too. */
+        while (atomic_load(&m->apart) == 0 && crew__image_busy(m) && crew_clock() < until)
+                (void)crew__sys_futex_wait(&m->apart, 0, crew_clock() + CREW_MS(20));
+        if (atomic_load(&m->apart))
+                return m->listener;
+        if (crew__image_busy(m))
+                return -ETIMEDOUT;
+        /* Nobody uses it: the child is gone. */
+        m->listener = crew__close(m->listener);
+        return -ENOENT;
 }
 
 int crew__image_await(const crew__image *m)

@@ -8,6 +8,8 @@
  * waits for it meanwhile: the image says when the child is done with it.
  */
 
+#include "sandbox/apply.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +20,10 @@ enum crew__image_step {
         CREW__IMAGE_STDIO = 1,
         CREW__IMAGE_DIRECTORY,
         CREW__IMAGE_KEEP,
+        CREW__IMAGE_NICE,
+        CREW__IMAGE_CPUS,
         CREW__IMAGE_EXEC,
+        CREW__IMAGE_APPLY = 100, /* and above: a step of crew__plan_apply() */
 };
 
 typedef struct crew__image {
@@ -37,6 +42,16 @@ typedef struct crew__image {
         bool gated;    /* runs when `gate` is not 0; ends if the parent does before */
         _Atomic uint32_t gate;
         bool close_range; /* the kernel has it */
+        int nice;
+        const void *cpus; /* a mask for sched_setaffinity(), or NULL */
+        size_t cpus_size;
+        const crew__plan *plan; /* or NULL: neither sandbox nor limits */
+        struct crew__application application;
+
+        /* Of a plan that notifies: the listener's number in the host's table, where the child opens
+         * it, or -1; and whether the child has left that table. */
+        int listener;
+        _Atomic uint32_t apart;
 
         /* Written by the child if it cannot become the program: a positive errno. */
         int error, step;
@@ -71,6 +86,13 @@ int crew__image_start(crew__image *m, int *pidfd);
 /* Waits until the image is not busy; 0, or -EINTR: a handler ran. */
 int crew__image_await(const crew__image *m);
 
+/*
+ * Of a child whose plan notifies: waits until it has its filter and descriptors of its own, which
+ * takes it some hundred microseconds. Its listener; -ENOENT: it died on the way, or says why;
+ * -ETIMEDOUT: it is stopped or starved.
+ */
+int crew__image_listener(crew__image *m);
+
 /* The name of a step for a sentence: "changing the directory". */
 const char *crew__image_step_name(int step);
 
@@ -79,5 +101,8 @@ const char *crew__image_step_name(int step);
  * they come in; the ones that were named stay open too. 0 or a negative errno.
  */
 int crew__stdio_place(const int from[3]);
+
+/* In a child, by raw system calls: `nice` more than it has, and its processors (NULL: all). */
+int crew__priority_set(int nice, const void *cpus, size_t cpus_size, int *step);
 
 #endif

@@ -119,7 +119,7 @@ int crew__process_await(crew_process *p, int64_t deadline)
 
         for (;;) {
                 if (deadline != 0 && atomic_load(&p->state) != CREW__ENDED) {
-                        r = crew__readable(p->pidfd, deadline);
+                        r = crew__process_watch(p, deadline);
                         if (r < 0 && r != -ETIMEDOUT)
                                 return r;
                 }
@@ -230,7 +230,9 @@ static int64_t nanoseconds(struct timeval t)
 int crew_process_exit(crew_process *p, crew_exit *e)
 {
         const struct rusage *usage;
+        crew__violation violation;
         crew_exit answer;
+        uint64_t count;
         int r;
 
         r = crew__process_enter(p);
@@ -248,7 +250,8 @@ int crew_process_exit(crew_process *p, crew_exit *e)
                 .signal = p->ending.signal,
                 .core = p->ending.core,
                 .usage = p->ending.counted,
-                .exec_errno = p->setup ? p->setup->error : 0,
+                .exec_errno = p->setup ? crew__setup_error(p->setup) : 0,
+                .violated = crew__process_violated(p, &violation, &count),
         };
         if (p->ending.counted) {
                 answer.user_time = nanoseconds(usage->ru_utime);

@@ -10,7 +10,7 @@
 
 #define KNOWN_FLAGS                                                                                \
         (CREW_PROCESS_DAEMON | CREW_PROCESS_DETACHED | CREW_PROCESS_GROUP | CREW_PROCESS_SESSION | \
-                CREW_PROCESS_WAIT_EXEC)
+                CREW_PROCESS_WAIT_EXEC | CREW_PROCESS_REPORT)
 
 static int check_target(crew_target_fn *target, const void *arg, const crew_process_options *o)
 {
@@ -231,8 +231,10 @@ crew_process *crew_process_free(crew_process *p)
                 return NULL;
         if (p->generation == crew__generation()) {
                 /* A child that goes on shall see the end of its pipes. */
-                if (p->setup)
+                if (p->setup) {
                         crew__setup_hang_up(p->setup);
+                        crew__process_unwatch(p);
+                }
                 crew__registry_orphan(p);
         }
         return crew__process_unref(p);

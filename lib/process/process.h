@@ -95,6 +95,17 @@ int crew__process_poll_ended_try(crew_process *p);
 /* join with an absolute deadline, without the checks. */
 int crew__process_await(crew_process *p, int64_t deadline);
 
+/* refused.c */
+
+/* Waits for its end like crew__readable() of its pidfd, and answers its reports meanwhile. */
+int crew__process_watch(crew_process *p, int64_t deadline);
+
+/* Nobody will answer its reports any more. */
+void crew__process_unwatch(crew_process *p);
+
+/* Did its sandbox refuse it something, and what first? */
+bool crew__process_violated(crew_process *p, crew__violation *v, uint64_t *count);
+
 /* current.c */
 
 /* A pidfd of this process, made once and inherited by its children; -EMFILE, -ENFILE, -ENOMEM. */

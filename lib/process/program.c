@@ -117,24 +117,52 @@ static void fill(crew__image *m, const crew__launch *l)
         m->tied = l->tied;
         m->parent = l->parent;
         m->gated = (p->flags & CREW_PROCESS_DAEMON) && !l->tied;
+        if (!s)
+                return;
+        m->nice = s->confine.nice;
+        m->cpus = s->confine.cpus;
+        m->cpus_size = s->confine.cpus_size;
+        m->plan = s->confine.plan;
+        m->application.limits = s->confine.limits;
+        m->application.n_limits = s->confine.n_limits;
+}
+
+static void send_away(crew_process *p)
+{
+        crew__ending ending;
+
+        (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
+        (void)crew__readable(p->pidfd, crew_clock() + CREW_S(1));
+        (void)crew__pidfd_collect(p->pidfd, &ending);
+        p->pidfd = crew__close(p->pidfd);
 }
 
 /* A daemon whose guardian does not answer is not let go. */
 static int guard(crew_process *p, crew__image *m)
 {
-        crew__ending ending;
-        int r = crew__guardian_add(p);
+        int r = m->gated ? crew__guardian_add(p) : 0;
 
-        if (r == 0) {
+        if (r == 0 && m->gated) {
                 atomic_store(&m->gate, 1);
                 (void)crew__sys_futex_wake(&m->gate, 1);
-                return 0;
         }
-        (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
-        (void)crew__readable(p->pidfd, crew_clock() + CREW_S(1));
-        (void)crew__pidfd_collect(p->pidfd, &ending);
-        p->pidfd = crew__close(p->pidfd);
         return r;
+}
+
+static int listen(crew_process *p, crew__image *m)
+{
+        int r;
+
+        if (!m->plan || !m->plan->notify)
+                return 0;
+        r = crew__image_listener(m);
+        if (r >= 0)
+                p->setup->confine.listener = crew__above_stdio(r);
+        /* What it died of is the join's to tell. */
+        if (r == -ETIMEDOUT)
+                return crew__fail(ETIMEDOUT,
+                        "process %s: its sandbox is not in force yet; was it stopped?", p->name);
+        return 0;
 }
 
 static int failed(const crew_process *p, int err)
@@ -159,7 +187,7 @@ static int failed(const crew_process *p, int err)
 int crew__program_run(crew__launch *l, crew__image *m)
 {
         crew_process *p = l->p;
-        int pidfd = -1, pid;
+        int pidfd = -1, pid, r;
 
         fill(m, l);
         pid = crew__image_start(m, &pidfd);
@@ -167,7 +195,12 @@ int crew__program_run(crew__launch *l, crew__image *m)
                 return failed(p, -pid);
         p->pid = pid;
         p->pidfd = crew__above_stdio(pidfd);
-        return m->gated ? guard(p, m) : 0;
+        r = guard(p, m);
+        if (r == 0)
+                r = listen(p, m);
+        if (r < 0)
+                send_away(p);
+        return r;
 }
 
 int crew__program_start(crew__launch *l)

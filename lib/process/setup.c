@@ -19,7 +19,7 @@ static const crew_stdio *stdio_of(const crew_process_options *o, int which)
 bool crew__setup_wanted(const crew_process_options *o)
 {
         return o->in.kind || o->out.kind || o->err.kind || o->cwd || o->env || o->n_keep_fds ||
-               o->n_grants;
+               o->n_grants || crew__confine_wanted(o);
 }
 
 static int check_stdio(const crew_process_options *o)
@@ -49,6 +49,14 @@ static int check(const char *const argv[], const crew_process_options *o)
                         "process: %s is for programs (crew_process_new_exec) and other start "
                         "methods; a forked child shares the host's",
                         o->env ? "env" : "keep_fds");
+        if (o->method == CREW_METHOD_FORKSERVER && crew__confine_wanted(o))
+                return crew__fail(EINVAL,
+                        "process: limits, a sandbox, nice and cpus are for forks and programs; "
+                        "what a fork server starts has the server's");
+        if (o->method == CREW_METHOD_SPAWN && (o->sandbox || o->policy))
+                return crew__fail(EINVAL,
+                        "process: a sandbox is for forks and programs; a new image of this "
+                        "program enters one with crew_sandbox_enter()");
         if (argv && o->n_grants)
                 return crew__fail(EINVAL, "process: a program cannot be granted anything");
         if (o->n_grants && !o->grants)
@@ -132,7 +140,8 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
                 .n_keep = n_keep,
                 .theirs = { -1, -1, -1 },
                 .directory = -1,
-                .ours = { -1, -1, -1 } };
+                .ours = { -1, -1, -1 },
+                .confine.listener = -1 };
         lists = (const char **)(s + 1);
         pointers = lists + n_argv + n_env + 2;
         memcpy(&s->grants, &pointers, sizeof pointers);
@@ -155,6 +164,8 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
         if (cwd)
                 s->cwd = memcpy(at, o->cwd, cwd);
         r = find_grants(s, o);
+        if (r == 0)
+                r = crew__confine_new(&s->confine, o, argv || o->method > CREW_METHOD_FORK);
         if (r < 0) {
                 crew__setup_free(s);
                 return r;
@@ -169,6 +180,7 @@ void crew__setup_free(crew__setup *s)
                 return;
         crew__setup_hang_up(s);
         crew__image_free(s->image);
+        crew__confine_free(&s->confine);
         for (size_t i = 0; i < s->n_grants; i++)
                 (void)crew__segment_unref(s->grants[i]);
         free(s);
@@ -248,6 +260,8 @@ int crew__setup_open(crew__setup *s, const char *name)
 {
         int r = open_directory(s, name);
 
+        if (r == 0 && !s->argv)
+                r = crew__confine_open(&s->confine);
         if (r == 0)
                 r = check_kept(s, name);
         for (int i = 0; i < 3 && r == 0; i++)
@@ -289,6 +303,11 @@ int crew__setup_enter(crew__setup *s)
                 __fpurge(stdin);
         crew__setup_close(s, true);
         return 0;
+}
+
+int crew__setup_error(const crew__setup *s)
+{
+        return s->confine.note && s->confine.note->error ? s->confine.note->error : s->error;
 }
 
 void crew__setup_settle(crew__setup *s)

@@ -8,9 +8,8 @@
  */
 
 #include "kernel/segment.h"
+#include "process/confine.h"
 #include "process/image.h"
-
-#include <crew/process.h>
 
 typedef struct crew__setup {
         /* As it was asked for, copied. */
@@ -20,6 +19,7 @@ typedef struct crew__setup {
         const char *const *env;  /* NULL: the host's when it starts */
         const int *keep;         /* 0-2, and for what is no fork what else it keeps; ascending */
         size_t n_keep;
+        crew__confine confine;
         crew__segment **grants; /* referenced */
         size_t n_grants;
 
@@ -57,6 +57,9 @@ void crew__setup_hang_up(crew__setup *s);
 
 /* In a forked child: puts everything in place. 0 or a negative errno. */
 int crew__setup_enter(crew__setup *s);
+
+/* Why the child never ran its program or target, positive; 0: it did, or is about to. */
+int crew__setup_error(const crew__setup *s);
 
 /* Frees the image of a child that no longer uses it, and keeps what it says. */
 void crew__setup_settle(crew__setup *s);

@@ -51,6 +51,37 @@ static uint64_t ring_size(size_t bytes)
         return size;
 }
 
+#define SAME(field)                                                                               \
+        _Static_assert(offsetof(crew__ring, field) == offsetof(crew__queue_page, field), #field)
+SAME(magic);
+SAME(version);
+SAME(flags);
+SAME(ring_bytes);
+SAME(message_size);
+SAME(max_messages);
+SAME(creator);
+SAME(pid_namespace);
+SAME(name);
+SAME(at);
+#undef SAME
+
+static void describe(crew__ring *ring)
+{
+        static const uint16_t at[CREW__QUEUE_PLACES] = {
+                [CREW__QUEUE_AT_STATE] = offsetof(crew__ring, state),
+                [CREW__QUEUE_AT_PRODUCERS] = offsetof(crew__ring, producers.lock.word),
+                [CREW__QUEUE_AT_CONSUMERS] = offsetof(crew__ring, consumers.lock.word),
+                [CREW__QUEUE_AT_TAIL] = offsetof(crew__ring, tail),
+                [CREW__QUEUE_AT_HEAD] = offsetof(crew__ring, head),
+                [CREW__QUEUE_AT_READABLE] = offsetof(crew__ring, readable),
+                [CREW__QUEUE_AT_WRITABLE] = offsetof(crew__ring, writable),
+                [CREW__QUEUE_AT_HIGH] = offsetof(crew__ring_side, high) -
+                                        offsetof(crew__ring_side, lock.word),
+        };
+
+        memcpy(ring->at, at, sizeof at);
+}
+
 static crew_queue *handle(crew__segment *segment)
 {
         crew__ring *ring = segment->address;
@@ -103,6 +134,7 @@ int crew_queue_new(crew_queue **q, size_t max_messages, const crew_queue_options
         ring->pid_namespace = crew__pid_namespace();
         if (o.name)
                 memcpy(ring->name, o.name, strlen(o.name));
+        describe(ring);
         made = handle(segment);
         if (!made) {
                 (void)crew__segment_unref(segment);

@@ -19,6 +19,7 @@
 
 #include "kernel/events.h"
 #include "kernel/lock.h"
+#include "status/queue-page.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -34,12 +35,12 @@ enum {
 #define CREW__LINE _Alignas(128)
 
 enum {
-        CREW__STATE_CLOSED = 1,
-        CREW__STATE_BROKEN = 2,
+        CREW__STATE_CLOSED = CREW__QUEUE_STATE_CLOSED,
+        CREW__STATE_BROKEN = CREW__QUEUE_STATE_BROKEN,
         CREW__STATE_SHARING = 4, /* a second process is about to use the queue */
-        CREW__STATE_SHARED = 8,  /* and everybody who slept without slices has been woken */
-        CREW__STATE_GRANTED = 16, /* to a process that is not trusted; see granted.c */
-        CREW__STATE_STUCK = 32,   /* with BROKEN: one of its locks was not let go */
+        CREW__STATE_SHARED = CREW__QUEUE_STATE_SHARED,  /* and everybody who slept without slices has been woken */
+        CREW__STATE_GRANTED = CREW__QUEUE_STATE_GRANTED, /* to a process that is not trusted; see granted.c */
+        CREW__STATE_STUCK = CREW__QUEUE_STATE_STUCK,   /* with BROKEN: one of its locks was not let go */
 };
 
 /* What the processes on one side share among themselves. */
@@ -47,6 +48,9 @@ typedef struct crew__ring_side {
         crew__lock lock;
         /* A copy of the other side's index, reread only when the ring looks full or empty. */
         _Atomic uint64_t other;
+        /* The most messages that were found in the ring at such a rereading: what inspectors call
+         * high water. A look at each message would be a miss on the other side's line. */
+        _Atomic uint32_t high;
 } crew__ring_side;
 
 typedef struct crew__ring {
@@ -60,6 +64,7 @@ typedef struct crew__ring {
         uint32_t creator;
         uint64_t pid_namespace; /* inode, 0 unknown: TIDs in locks mean something only inside it */
         char name[CREW__NAME_MAX];
+        uint16_t at[CREW__QUEUE_PLACES]; /* for inspectors: status/queue-page.h */
 
         CREW__LINE _Atomic uint32_t state;
         CREW__LINE crew__ring_side producers;

@@ -9,6 +9,15 @@
 
 #include "queue/queue.h"
 
+/* The ring was just seen to hold what lies between the indices; on the line that the lock is on. */
+static inline void crew__side_note(crew__ring_side *side, uint64_t tail, uint64_t head)
+{
+        uint32_t depth = crew__index_messages(tail, head);
+
+        if (depth > atomic_load_explicit(&side->high, memory_order_relaxed))
+                atomic_store_explicit(&side->high, depth, memory_order_relaxed);
+}
+
 /*
  * Is there room for `record` bytes behind `at`, which lies at or behind the committed `tail`?
  * 0, -EAGAIN, -ENOTRECOVERABLE.
@@ -26,6 +35,7 @@ static inline int crew__side_room(crew_queue *q, uint64_t tail, uint64_t at, uin
         if (!crew__index_valid(tail, head, q->ring_bytes))
                 return crew__queue_broken(q, "its indices contradict each other");
         atomic_store_explicit(&side->other, head, memory_order_relaxed);
+        crew__side_note(side, tail, head);
         return crew__queue_room(q, at, head, record) ? 0 : -EAGAIN;
 }
 
@@ -44,6 +54,7 @@ static inline int crew__side_messages(crew_queue *q, uint64_t head, uint64_t *ta
         if (!crew__index_valid(*tail, head, q->ring_bytes))
                 return crew__queue_broken(q, "its indices contradict each other");
         atomic_store_explicit(&side->other, *tail, memory_order_relaxed);
+        crew__side_note(side, *tail, head);
         return 0;
 }
 
@@ -56,6 +67,7 @@ static inline bool crew__side_more(crew_queue *q, uint64_t head, uint64_t *tail)
                 return false;
         *tail = seen;
         atomic_store_explicit(&q->ring->consumers.other, seen, memory_order_relaxed);
+        crew__side_note(&q->ring->consumers, seen, head);
         return true;
 }
 

@@ -17,6 +17,8 @@ static enum crew__refusal refusal_of(const crew_sandbox *s, const struct crew__p
         switch (o->strictness) {
         case CREW__FOREIGN:
                 return CREW__REFUSE_ERRNO;
+        case CREW__NOTIFY:
+                return CREW__REFUSE_NOTIFY;
         case CREW__SOFT:
                 /* A handler is lost in a program that is executed. */
                 return o->reports && !(s->words & CREW__EXEC) ? CREW__REFUSE_TRAP
@@ -35,6 +37,7 @@ static int fill(crew__plan *p, const crew_sandbox *s, const struct crew__plan_op
         p->close_range = crew__has(CREW__CLOSE_RANGE);
         p->soft = o->strictness == CREW__SOFT;
         p->reports = o->reports;
+        p->notify = refusal == CREW__REFUSE_NOTIFY;
         if (o->n_events) {
                 p->events = calloc(o->n_events, sizeof *p->events);
                 if (!p->events)
@@ -122,21 +125,28 @@ static int set_limits(const struct crew__application *a)
                 if (r < 0)
                         return r;
         }
+        if (a->keep_core)
+                return 0;
         /* A dump delays the death that others wait for. 1: pipes of core_pattern ignore 0. */
         return lower_limit(RLIMIT_CORE, 1);
 }
 
-static int load_filter(const crew__filter *f)
+static int load_filter(const crew__filter *f, int *listener)
 {
+        unsigned long flags = listener ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
         struct sock_filter code[CREW__FILTER_MAX];
         struct sock_fprog program = { .len = f->length, .filter = f->code };
+        int r;
 
         if (f->n_self) {
                 memcpy(code, f->code, f->length * sizeof *code);
                 crew__filter_set_self(f, code, (uint32_t)crew__sys_getpid());
                 program.filter = code;
         }
-        return crew__sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &program);
+        r = crew__sys_seccomp(SECCOMP_SET_MODE_FILTER, flags, &program);
+        if (r >= 0 && listener)
+                *listener = r;
+        return r < 0 ? r : 0;
 }
 
 int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int *step)
@@ -160,7 +170,7 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
         r = crew__ruleset_restrict(&p->ruleset);
         if (r < 0)
                 return r;
-        if (p->ruleset.fd >= 0)
+        if (p->ruleset.fd >= 0 && !a->shared_files)
                 (void)crew__sys_close(p->ruleset.fd);
         *step = CREW__STEP_SELF_TEST;
         r = crew__ruleset_test(&p->ruleset);
@@ -172,5 +182,5 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
         if (r < 0)
                 return r;
         *step = CREW__STEP_FILTER;
-        return load_filter(&p->filter);
+        return load_filter(&p->filter, p->notify ? a->listener : NULL);
 }

@@ -19,6 +19,7 @@ enum crew__strictness {
         CREW__SOFT,    /* EPERM; counted where there is a report page. A process that makes such a
                           call with SIGSYS blocked ends nevertheless */
         CREW__FOREIGN, /* EPERM without a count: programs that exec, which loses handlers */
+        CREW__NOTIFY,  /* sleeps until the filter's listener has answered: see notify.h */
 };
 
 struct crew__plan_options {
@@ -35,7 +36,7 @@ typedef struct crew__plan {
         crew__filter filter;
         crew__ruleset ruleset;
         bool none; /* the policy is `none`: only descriptors and limits are seen to */
-        bool soft, reports;
+        bool soft, reports, notify;
         bool close_range; /* the kernel has it */
 } crew__plan;
 
@@ -57,10 +58,13 @@ struct crew__limit {
 struct crew__application {
         const int *keep; /* descriptors that stay open, ascending; everything else is closed */
         size_t n_keep;
-        bool keep_all; /* closes nothing */
+        bool keep_all;     /* closes nothing but the ruleset ... */
+        bool shared_files; /* ... and not that: the descriptors are the parent's too */
+        bool keep_core;    /* leaves the limit of core dumps as it is */
         const struct crew__limit *limits;
         size_t n_limits;
         crew__report *report; /* if the plan has reports; shared memory */
+        int *listener;        /* CREW__NOTIFY: gets the descriptor */
 };
 
 enum crew__step {

@@ -9,6 +9,7 @@
 #include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "sandbox/apply.h"
+#include "status/page.h"
 
 #include <dirent.h>
 #include <langinfo.h>
@@ -214,7 +215,7 @@ int crew_sandbox_enter(crew_sandbox *s)
         unsigned before = atomic_load(&entered);
         crew__ruleset ruleset = { .fd = -1 };
         crew__filter filter = { 0 };
-        int r;
+        int r, abi;
 
         if (!s)
                 return crew__fail(EINVAL, "sandbox: s is NULL");
@@ -233,10 +234,15 @@ int crew_sandbox_enter(crew_sandbox *s)
                 scope.words |= CREW__NO_TRUNCATE;
         /* Trap, not kill: a debugger or a handler of the host's then sees which call it was. */
         r = crew__filter_new(&filter, &scope, CREW__REFUSE_TRAP);
+        abi = ruleset.abi;
         if (r == 0)
                 r = enforce(s, &filter, &ruleset);
         if (r == 0) {
+                char words[64];
+
                 crew__sandbox_forbid();
+                crew__words_text(s, words, sizeof words);
+                crew__status_sandboxed(words, abi);
                 atomic_store(&entered, s->words);
         }
         crew__filter_free(&filter);

@@ -66,6 +66,9 @@ static int add_rule(const struct crew__rule *rule, void *data)
         /* Below zero: another architecture's, or newer than libseccomp; refused like the rest. */
         if (nr < 0 || action == making->refusal)
                 return 0;
+        /* A listener can tell a library's polite question from a program that needs the network. */
+        if (making->refusal == SCMP_ACT_NOTIFY && rule->error && strcmp(rule->call, "socket") == 0)
+                return 0;
         for (; n < CREW__CONDITIONS && rule->when[n].comparison != CREW__ANY; n++)
                 compare[n] = comparison(&rule->when[n]);
         r = seccomp_rule_add_array(making->context, action, nr, n, compare);
@@ -82,6 +85,8 @@ static uint32_t action_of(enum crew__refusal refusal)
                 return SCMP_ACT_ERRNO(EPERM);
         case CREW__REFUSE_KILL:
                 return SCMP_ACT_KILL_PROCESS;
+        case CREW__REFUSE_NOTIFY:
+                return SCMP_ACT_NOTIFY;
         default:
                 return SCMP_ACT_TRAP;
         }
@@ -170,6 +175,7 @@ static int find_placeholders(crew__filter *f)
         return 0;
 }
 
+/* A listener is not asked to let anything through. */
 static bool lets_through(const crew__filter *f, unsigned arch, unsigned nr, uint64_t argument)
 {
         struct seccomp_data call = { .arch = arch, .nr = (int)nr };
@@ -179,7 +185,7 @@ static bool lets_through(const crew__filter *f, unsigned arch, unsigned nr, uint
                 call.args[i] = argument;
         action = crew__bpf_run(f->code, f->length, &call) & SECCOMP_RET_ACTION_FULL;
         return action == SECCOMP_RET_ALLOW || action == SECCOMP_RET_LOG ||
-               action == SECCOMP_RET_TRACE || action == SECCOMP_RET_USER_NOTIF;
+               action == SECCOMP_RET_TRACE;
 }
 
 /*

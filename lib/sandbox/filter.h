@@ -13,6 +13,7 @@ enum crew__refusal {
         CREW__REFUSE_TRAP,  /* SIGSYS to the thread: a handler may write it down, else the end */
         CREW__REFUSE_KILL,  /* the end, without a word */
         CREW__REFUSE_ERRNO, /* EPERM */
+        CREW__REFUSE_NOTIFY, /* the listener decides */
 };
 
 /* Room for the longest program of any set of words, and the most that is ever loaded. */

@@ -6,6 +6,7 @@
 #include "base/nearest.h"
 #include "kernel/features.h"
 #include "sandbox/landlock.h"
+#include "sandbox/share.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -235,6 +236,7 @@ int crew_sandbox_path(crew_sandbox *s, int rights, const char *path)
                 if ((openers[i].rights & rights) == openers[i].rights)
                         set |= openers[i].words;
         }
+        crew__plans_forget(s);
         r = add_path(s, rights, path, strlen(path));
         return r < 0 ? r : add_words(s, set);
 }
@@ -243,6 +245,7 @@ crew_sandbox *crew_sandbox_free(crew_sandbox *s)
 {
         if (!s)
                 return NULL;
+        crew__plans_forget(s);
         for (size_t i = 0; i < s->n_paths; i++)
                 free(s->paths[i].path);
         free(s->paths);
@@ -286,6 +289,13 @@ static void put_words(struct text *t, const crew_sandbox *s)
                                 put(t, ":%s", s->paths[j].path);
                 }
         }
+}
+
+void crew__words_text(const crew_sandbox *s, char *buf, size_t cap)
+{
+        struct text t = { .buf = buf, .cap = cap };
+
+        put_words(&t, s);
 }
 
 int crew_sandbox_describe(const crew_sandbox *s, char *buf, size_t cap)

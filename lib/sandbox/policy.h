@@ -50,10 +50,14 @@ struct crew_sandbox {
         int mode;
         struct crew__path *paths;
         size_t n_paths;
+        struct crew__shared_plan *plans; /* see share.h */
 };
 
 /* The set with everything that its words bring along. */
 unsigned crew__words_closed(unsigned words);
+
+/* The words with their paths, cut at `cap`, always ended. */
+void crew__words_text(const crew_sandbox *s, char *buf, size_t cap);
 
 /* The name of the lowest word in the set; NULL for the empty set. */
 const char *crew__word_name(unsigned words);

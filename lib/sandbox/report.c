@@ -238,6 +238,12 @@ void crew__violation_of(
         describe(v);
 }
 
+void crew__violation_words(const crew__violation *v, char *buf, size_t cap)
+{
+        *buf = '\0';
+        name_words(v->words, buf, cap);
+}
+
 static void unknown(crew__violation *v)
 {
         *v = (crew__violation){ .nr = -1 };

@@ -58,6 +58,9 @@ void crew__report_read(
 void crew__violation_of(
         const struct crew__scope *scope, int nr, const uint64_t *args, crew__violation *v);
 
+/* The words that would have allowed it: "wpath and cpath"; "" for none. */
+void crew__violation_words(const crew__violation *v, char *buf, size_t cap);
+
 /*
  * In the child: installs the handler that writes to `r`, and unblocks SIGSYS. `soft`: calls are
  * counted and answered with EPERM instead of ending the process.

@@ -374,21 +374,29 @@ struct question {
         const uint64_t *args;
 };
 
-static int answer(const struct crew__rule *rule, void *data)
+static bool matches(const struct crew__rule *rule, const struct question *q)
 {
-        const struct question *q = data;
-
-        if (strcmp(rule->call, q->name) != 0 || rule->error)
-                return 0;
+        if (strcmp(rule->call, q->name) != 0)
+                return false;
         for (int i = 0; conditional(rule) && i < CREW__CONDITIONS; i++) {
                 const struct crew__condition *when = &rule->when[i];
                 uint64_t value = q->args[when->argument];
 
                 if ((when->comparison == CREW__IS && (value & when->mask) != when->value) ||
                         (when->comparison == CREW__BELOW && value >= when->value))
-                        return 0;
+                        return false;
         }
-        return 1;
+        return true;
+}
+
+static int answer(const struct crew__rule *rule, void *data)
+{
+        return !rule->error && matches(rule, data);
+}
+
+static int answer_error(const struct crew__rule *rule, void *data)
+{
+        return matches(rule, data) ? rule->error : 0;
 }
 
 bool crew__rules_allow(const struct crew__scope *scope, const char *name, const uint64_t args[6])
@@ -396,4 +404,11 @@ bool crew__rules_allow(const struct crew__scope *scope, const char *name, const 
         struct question q = { .name = name, .args = args };
 
         return crew__rules_each(scope, answer, &q) == 1;
+}
+
+int crew__rules_error(const struct crew__scope *scope, const char *name, const uint64_t args[6])
+{
+        struct question q = { .name = name, .args = args };
+
+        return crew__rules_each(scope, answer_error, &q);
 }

@@ -70,6 +70,9 @@ int crew__rules_each(const struct crew__scope *scope,
 /* Whether the table allows the call; `name` as libseccomp has it. */
 bool crew__rules_allow(const struct crew__scope *scope, const char *name, const uint64_t args[6]);
 
+/* The errno that a rule answers to the call; 0: none does. */
+int crew__rules_error(const struct crew__scope *scope, const char *name, const uint64_t args[6]);
+
 /* The calls that no set of words allows: name after name, NULL after the last. */
 extern const char *const crew__closed_calls[];
 

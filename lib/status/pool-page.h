@@ -20,6 +20,7 @@ enum {
         CREW__POOL_TERMINATED = 2,
         CREW__POOL_BROKEN = 4,
         CREW__STATUS_BYTES = 64,
+        CREW__PERCH_READY = 3, /* in the stage of a worker: it takes tasks */
 };
 
 typedef struct crew__seat {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "wait-help.h"
+#include "peer.h"
 
 #include <crew/process.h>
 #include <signal.h>
@@ -16,7 +17,7 @@ static int leave(void *code)
 
 static int nap(void *ms)
 {
-        usleep((unsigned)(intptr_t)ms * 1000);
+        peer_pause(test_slow(CREW_MS((intptr_t)ms)));
         return 5;
 }
 

@@ -100,13 +100,26 @@ static void compare_settled(const struct inventory *before)
         } while (exceeded && !last);
 }
 
+/* A thread that was joined may still be on its way out, and would be missed afterwards. */
+static void take_settled(struct inventory *before)
+{
+        int64_t until = now() + SETTLE * test_slowness();
+
+        inventory_take(before);
+        while (before->count[TEST_THREADS] > 1 && now() < until) {
+                inventory_free(before);
+                (void)usleep(1000);
+                inventory_take(before);
+        }
+}
+
 static void run_body(const struct test_case *c)
 {
         struct inventory before;
 
         for (int i = 0; i < WARM_UPS && warm_ups[i]; i++)
                 warm_ups[i]();
-        inventory_take(&before);
+        take_settled(&before);
         c->body();
         if (getpid() != test_report->leader) {
                 test_fail("process %d, forked by the case, returned from its body", (int)getpid());

@@ -5,5 +5,9 @@
 /* The subcommands; argv[0] is the subcommand's name. Each returns the exit status. */
 int crew_features_main(int argc, char **argv);
 int crew_run_main(int argc, char **argv);
+int crew_ps_main(int argc, char **argv);
+
+/* What looks at others gives up everything but reading. */
+void crew_ps_confine(void);
 
 #endif

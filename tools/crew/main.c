@@ -4,6 +4,7 @@
 #include "commands.h"
 
 #include <crew/crew.h>
+#include <locale.h>
 #include <string.h>
 
 static const struct {
@@ -13,6 +14,8 @@ static const struct {
 } commands[] = {
         {"features", "what this kernel gives crew, and what crew does without it",
                 crew_features_main},
+        {"ps", "what programs that use crew are at: processes, pools, workers, queues",
+                crew_ps_main},
         {"run", "run a command for many values, many at a time", crew_run_main},
 };
 
@@ -51,6 +54,8 @@ int main(int argc, char **argv)
         const char *word = argc > 1 ? argv[1] : NULL;
 
         cli_name("crew");
+        /* How wide a character is; names are UTF-8 whatever the locale is. */
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
         if (!word) {
                 help(stderr);
                 return CLI_USAGE;

@@ -6,6 +6,7 @@
 
 #include <crew/error.h>
 #include <crew/features.h>
+#include <crew/inspect.h>
 #include <crew/pipe.h>
 #include <crew/pool.h>
 #include <crew/process.h>

@@ -68,19 +68,6 @@ enum { CREW_POOL_NO_THREAD = 1 };
 /* on_death: what happens to the task of a worker that ended without being told to. */
 enum { CREW_DEATH_FAIL_TASK = 0, CREW_DEATH_RETRY = 1, CREW_DEATH_FAIL_POOL = 2 };
 
-/* on_violation. */
-enum { CREW_VIOLATION_KILL = 0, CREW_VIOLATION_DENY = 1 };
-
-/* Limits of one worker; 0 = the host's. */
-typedef struct crew_limits {
-        size_t size;
-        uint64_t memory_max; /* bytes of address space */
-        uint64_t cpu_time;   /* ns, rounded up to seconds */
-        uint64_t open_files;
-        uint64_t file_bytes;
-        uint64_t processes;
-} crew_limits;
-
 typedef struct crew_failure {
         size_t size;
         int reason;               /* CREW_FAILED, ... */

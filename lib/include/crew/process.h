@@ -21,7 +21,7 @@
  * from the parent do not run.
  */
 
-#include <crew/error.h>
+#include <crew/sandbox.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -53,7 +53,27 @@ enum {
         CREW_PROCESS_SESSION = 8,
         /* For programs: the start waits until it runs, or answers why it does not. */
         CREW_PROCESS_WAIT_EXEC = 16,
+        /* For programs in a sandbox: a refused call waits until the host has taken note of it, see
+         * crew_process_report(). The start waits until the sandbox is in force, some hundred
+         * microseconds. Forked targets leave a note by themselves. */
+        CREW_PROCESS_REPORT = 32,
 };
+
+/* on_violation: what happens to a call that the sandbox refuses. */
+enum {
+        CREW_VIOLATION_KILL = 0, /* it ends the process that made it */
+        CREW_VIOLATION_DENY = 1, /* it fails with EPERM */
+};
+
+/* Limits of one process (a worker, a program), which its children inherit; 0 = the host's. */
+typedef struct crew_limits {
+        size_t size;
+        uint64_t memory_max; /* bytes of address space */
+        uint64_t cpu_time;   /* ns, rounded up to seconds */
+        uint64_t open_files;
+        uint64_t file_bytes;
+        uint64_t processes; /* of its user, all together */
+} crew_limits;
 
 /* What one of the three standard descriptors of a child becomes. */
 enum {
@@ -80,13 +100,32 @@ typedef struct crew_process_options {
         size_t n_keep_fds;
         const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start,
                                    which is all there is for a target */
-        const char *cwd;        /* where it works; copied. NULL = where the host works at the start */
+        const char *cwd; /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
         /* Queues that a child which is no fork can open by their refs. Held until the handle is
          * freed. (A fork has all of its parent's.) */
         const crew_ref *grants;
         size_t n_grants;
+        const crew_limits *limits; /* copied; with limits or a sandbox it leaves no core dump */
+        /* What it may do, in words (see sandbox.h), or a policy; not both. A program needs the word
+         * exec. A policy is prepared once for all that are made with it, words for each anew. */
+        const char *sandbox;
+        const crew_sandbox *policy;
+        int on_violation;     /* CREW_VIOLATION_... */
+        int nice;             /* added to the host's; below 0 takes a privilege */
+        const unsigned *cpus; /* the processors it may use; copied. NULL = the host's */
+        size_t n_cpus;
 } crew_process_options;
+
+/* A call that a sandbox refused. */
+typedef struct crew_violation {
+        size_t size;    /* of this struct, set by the caller */
+        int syscall;    /* its number, -1: unknown */
+        char name[32];  /* "openat"; "" if unknown */
+        char words[64]; /* that would have allowed it, "wpath and cpath"; "" if none would */
+        char text[240]; /* all of that as a sentence */
+        uint64_t count; /* how many calls were refused; this is the first of them */
+} crew_violation;
 
 /* How a process ended. */
 typedef struct crew_exit {
@@ -98,7 +137,8 @@ typedef struct crew_exit {
         int64_t user_time;   /* ns */
         int64_t system_time; /* ns */
         uint64_t max_rss;    /* bytes */
-        int exec_errno;      /* why the program could not be run, positive; 0: it ran */
+        int exec_errno;      /* why program or target never ran, positive; 0: it did */
+        bool violated;       /* a sandbox refused a call: crew_process_violation() */
 } crew_exit;
 
 /*
@@ -129,10 +169,11 @@ CREW_PUBLIC int crew_process_new_exec(
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
  * that nothing is written twice; programs are started without.
  * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
- * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer; -EBADF: a
+ * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
+ * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
  * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
- * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other than
- * EALREADY it can be tried again; nothing is left of it.
+ * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other
+ * than EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 
@@ -165,6 +206,27 @@ CREW_PUBLIC int crew_process_exitcode(crew_process *p, int *code);
 
 /* The same with the resources it used; e->size must be set. Errors as exitcode, and -EINVAL. */
 CREW_PUBLIC int crew_process_exit(crew_process *p, crew_exit *e);
+
+/*
+ * The first call of the process that its sandbox refused, so far. What is known of it: of a forked
+ * target, what its own handler wrote down; of a program with CREW_PROCESS_REPORT, what the kernel
+ * says; of one without, only that SIGSYS ended it.
+ * Returns 0; -ENODATA: none; -EINVAL (size); -ESRCH; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_violation(crew_process *p, crew_violation *v);
+
+/*
+ * CREW_PROCESS_REPORT: a refused call of the program, or of what it started, sleeps in the kernel
+ * until the host has looked at it and on_violation is done. crew_process_join() and crew_join_all()
+ * look while they wait. Who waits otherwise watches the descriptor (for EPOLLIN, in a waiter or
+ * elsewhere) and calls _report when it is readable; it is borrowed, and gets EPOLLHUP when the last
+ * process in that sandbox is gone. Once the handle is freed, refused calls fail with ENOSYS.
+ *
+ * _report_fd returns the descriptor; -ENOENT: reports were not asked for, or are not to be had here
+ * (the sandbox holds without). _report returns how many calls it dealt with. Both: -ESRCH, -ECHILD.
+ */
+CREW_PUBLIC int crew_process_report_fd(crew_process *p);
+CREW_PUBLIC int crew_process_report(crew_process *p);
 
 /*
  * Sends a signal, through the pidfd: never to another process that got its number.

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+#include "process/confine.h"
+
+#include "base/cleanup.h"
+#include "base/fail.h"
+#include "kernel/features.h"
+#include "kernel/syscall.h"
+#include "process/image.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS])
+{
+        size_t n = 0;
+
+        if (!l)
+                return 0;
+        if (l->memory_max)
+                list[n++] = (struct crew__limit){ RLIMIT_AS, l->memory_max };
+        if (l->cpu_time)
+                list[n++] = (struct crew__limit){ RLIMIT_CPU,
+                        l->cpu_time / 1000000000 + (l->cpu_time % 1000000000 != 0) };
+        if (l->open_files)
+                list[n++] = (struct crew__limit){ RLIMIT_NOFILE, l->open_files };
+        if (l->file_bytes)
+                list[n++] = (struct crew__limit){ RLIMIT_FSIZE, l->file_bytes };
+        if (l->processes)
+                list[n++] = (struct crew__limit){ RLIMIT_NPROC, l->processes };
+        return n;
+}
+
+bool crew__confine_wanted(const crew_process_options *o)
+{
+        return o->limits || o->sandbox || o->policy || o->nice || o->n_cpus || o->on_violation ||
+               o->flags & CREW_PROCESS_REPORT;
+}
+
+static int check(const crew_process_options *o)
+{
+        bool sandbox = o->sandbox || o->policy;
+
+        if (o->sandbox && o->policy)
+                return crew__fail(EINVAL, "process: both sandbox (words) and policy; choose one");
+        if (o->on_violation != CREW_VIOLATION_KILL && o->on_violation != CREW_VIOLATION_DENY)
+                return crew__fail(EINVAL, "process: unknown on_violation %d", o->on_violation);
+        if (!sandbox && (o->on_violation || o->flags & CREW_PROCESS_REPORT))
+                return crew__fail(EINVAL, "process: %s without a sandbox",
+                        o->on_violation ? "on_violation" : "CREW_PROCESS_REPORT");
+        if (o->nice < -39 || o->nice > 39)
+                return crew__fail(EINVAL, "process: nice %d", o->nice);
+        if (o->n_cpus && !o->cpus)
+                return crew__fail(EINVAL, "process: n_cpus is %zu but no array", o->n_cpus);
+        return 0;
+}
+
+static int set_cpus(crew__confine *c, const crew_process_options *o)
+{
+        enum { MOST = 1 << 16, BITS = 8 * sizeof *c->cpus };
+        unsigned highest = 0;
+
+        if (!o->n_cpus)
+                return 0;
+        for (size_t i = 0; i < o->n_cpus; i++) {
+                if (o->cpus[i] >= MOST)
+                        return crew__fail(EINVAL, "process: there is no processor %u", o->cpus[i]);
+                highest = o->cpus[i] > highest ? o->cpus[i] : highest;
+        }
+        c->cpus_size = (highest / BITS + 1) * sizeof *c->cpus;
+        c->cpus = calloc(1, c->cpus_size);
+        if (!c->cpus)
+                return crew__fail(ENOMEM, "process: no memory for its processors");
+        for (size_t i = 0; i < o->n_cpus; i++)
+                c->cpus[o->cpus[i] / BITS] |= 1UL << o->cpus[i] % BITS;
+        return 0;
+}
+
+static int set_limits(crew__confine *c, const crew_limits *limits)
+{
+        crew_limits l;
+        int r;
+
+        if (!limits)
+                return 0;
+        r = crew__options(&l, sizeof l, limits, "process limits");
+        if (r == 0)
+                c->n_limits = crew__limits_list(&l, c->limits);
+        return r;
+}
+
+/* A program's handlers are lost at its exec: there the filter itself, or its listener, decides. */
+static enum crew__strictness strictness(const crew__confine *c, bool program)
+{
+        if (!program)
+                return c->deny ? CREW__SOFT : CREW__HARD;
+        /* The child takes the listener's descriptor out of the host's table by close_range(). */
+        if (c->reports && crew__has(CREW__SECCOMP_NOTIFY) && crew__has(CREW__CLOSE_RANGE))
+                return CREW__NOTIFY;
+        return c->deny ? CREW__FOREIGN : CREW__HARD;
+}
+
+static int set_plan(crew__confine *c, const crew_process_options *o, bool program)
+{
+        static const char limits_alone[] = "none";
+        const crew_sandbox *policy = o->policy;
+        crew_sandbox *own = NULL;
+        int r = 0;
+
+        if (!policy && !o->sandbox && !c->n_limits)
+                return 0;
+        if (!policy) {
+                r = crew_sandbox_new(
+                        &own, o->sandbox ? o->sandbox : limits_alone, CREW_BEST_EFFORT);
+                policy = own;
+        }
+        if (r == 0 && program && !(policy->words & (CREW__EXEC | CREW__NONE)))
+                r = crew__fail(EINVAL, "process: a program cannot start in a sandbox without the "
+                                       "word exec");
+        if (r == 0)
+                r = crew__plan_get(&c->plan, policy, strictness(c, program), !program);
+        (void)crew_sandbox_free(own);
+        return r;
+}
+
+int crew__confine_new(crew__confine *c, const crew_process_options *o, bool program)
+{
+        int r = check(o);
+
+        c->listener = -1;
+        c->serving = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        if (r < 0)
+                return r;
+        c->deny = o->on_violation == CREW_VIOLATION_DENY;
+        c->reports = o->flags & CREW_PROCESS_REPORT;
+        c->nice = o->nice;
+        r = set_limits(c, o->limits);
+        if (r == 0)
+                r = set_cpus(c, o);
+        if (r == 0)
+                r = set_plan(c, o, program);
+        if (r < 0)
+                crew__confine_free(c);
+        return r;
+}
+
+void crew__confine_free(crew__confine *c)
+{
+        crew__plan_put(c->plan);
+        c->plan = NULL;
+        free(c->cpus);
+        c->cpus = NULL;
+        if (c->note)
+                (void)munmap(c->note, sizeof *c->note);
+        c->note = NULL;
+        c->listener = crew__close(c->listener);
+}
+
+int crew__confine_open(crew__confine *c)
+{
+        void *at;
+
+        if (!c->plan && !c->nice && !c->cpus)
+                return 0;
+        at = mmap(NULL, sizeof *c->note, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (at == MAP_FAILED)
+                return crew__fail(errno, "process: no memory for its report: %m");
+        if (c->note)
+                (void)munmap(c->note, sizeof *c->note);
+        c->note = at;
+        return 0;
+}
+
+static int enter(crew__confine *c, int *step)
+{
+        struct crew__application a = {
+                .keep_all = true,
+                .limits = c->limits,
+                .n_limits = c->n_limits,
+                .report = &c->note->report,
+        };
+        int r;
+
+        r = crew__priority_set(c->nice, c->cpus, c->cpus_size, step);
+        if (r < 0 || !c->plan)
+                return r;
+        if (!c->plan->none)
+                crew__sandbox_warm_up();
+        r = crew__plan_apply(c->plan, &a, step);
+        *step += CREW__IMAGE_APPLY;
+        return r;
+}
+
+int crew__confine_enter(crew__confine *c)
+{
+        int step = 0, r;
+
+        if (!c->note)
+                return 0;
+        r = enter(c, &step);
+        if (r < 0) {
+                c->note->step = step;
+                c->note->error = -r;
+        }
+        return r;
+}
+
+int crew__confine_serve(crew__confine *c)
+{
+        int r = 0;
+
+        (void)pthread_mutex_lock(&c->serving);
+        if (c->listener >= 0)
+                r = crew__notify_serve(c->listener, c->plan, !c->deny, &c->notes);
+        (void)pthread_mutex_unlock(&c->serving);
+        return r < 0 ? 0 : r;
+}
+
+bool crew__confine_violated(
+        crew__confine *c, pid_t pid, int signal, crew__violation *v, uint64_t *count)
+{
+        bool noted;
+
+        if (!c->plan || c->plan->none)
+                return false;
+        if (c->note) {
+                *count = atomic_load(&c->note->report.refused) + (signal == SIGSYS);
+                if (*count)
+                        crew__report_read(&c->note->report, pid, &c->plan->scope, v);
+                return *count;
+        }
+        (void)pthread_mutex_lock(&c->serving);
+        noted = c->notes.count;
+        *count = c->notes.count;
+        if (noted)
+                *v = c->notes.first;
+        (void)pthread_mutex_unlock(&c->serving);
+        if (!noted && signal == SIGSYS) {
+                *count = 1;
+                crew__report_read(NULL, pid, &c->plan->scope, v);
+        }
+        return noted || signal == SIGSYS;
+}

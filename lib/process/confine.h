@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_PROCESS_CONFINE_H
+#define CREW_PROCESS_CONFINE_H
+
+/* Sandbox, limits, priority and processors of one process: what was asked for and what it led to.
+ */
+
+#include "sandbox/notify.h"
+#include "sandbox/share.h"
+
+#include <crew/process.h>
+#include <pthread.h>
+
+enum { CREW__LIMITS = 5 };
+
+/* What a forked child writes: it has no other way to say so. */
+struct crew__confine_note {
+        crew__report report;
+        int error, step; /* positive; it never ran its target */
+};
+
+typedef struct crew__confine {
+        const crew__plan *plan; /* or NULL */
+        struct crew__limit limits[CREW__LIMITS];
+        size_t n_limits;
+        bool deny;    /* on_violation */
+        bool reports; /* CREW_PROCESS_REPORT */
+        int nice;
+        unsigned long *cpus;
+        size_t cpus_size;
+
+        struct crew__confine_note *note; /* of a forked child; shared memory */
+        pthread_mutex_t serving;         /* the two below */
+        int listener;                    /* -1: not known yet, or there is none */
+        crew__notes notes;
+} crew__confine;
+
+/* The list that crew__plan_apply() takes; how many there are. */
+size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS]);
+
+bool crew__confine_wanted(const crew_process_options *o);
+
+/* Checks and prepares. -EINVAL, what crew_sandbox_new() and crew__plan_get() answer; with words. */
+int crew__confine_new(crew__confine *c, const crew_process_options *o, bool program);
+void crew__confine_free(crew__confine *c);
+
+/* Before the start of a forked child: the note. -ENOMEM. */
+int crew__confine_open(crew__confine *c);
+
+/* In a forked child: enters. A failure is in the note. */
+int crew__confine_enter(crew__confine *c);
+
+/* Answers what waits; how many. */
+int crew__confine_serve(crew__confine *c);
+
+/* The first violation of a process with this ending signal (0: none, or it runs); false: none. */
+bool crew__confine_violated(
+        crew__confine *c, pid_t pid, int signal, crew__violation *v, uint64_t *count);
+
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+#include "peer.h"
+#include "pool-help.h"
+
+#include <crew/crew.h>
+#include <signal.h>
+#include <string.h>
+
+POOL_WARM_UP
+
+/* What a peer sees from outside, through the descriptors of the case's process. */
+static crew_snapshot *look(crew_snapshot *old)
+{
+        crew_snapshot *s = NULL;
+
+        (void)crew_snapshot_free(old);
+        REQUIRE_OK(crew_snapshot_new(&s, CREW_SNAPSHOT_QUEUES));
+        return s;
+}
+
+static const crew_process_info *process(crew_snapshot *s, pid_t pid)
+{
+        const crew_process_info *info;
+
+        for (size_t i = 0; crew_snapshot_process(s, i, &info) == 0; i++) {
+                if (info->pid == pid)
+                        return info;
+        }
+        return NULL;
+}
+
+static const crew_queue_info *queue(crew_snapshot *s, const char *name)
+{
+        const crew_queue_info *info;
+
+        for (size_t i = 0; crew_snapshot_queue(s, i, &info) == 0; i++) {
+                if (info->owner == getpid() && strcmp(info->name, name) == 0)
+                        return info;
+        }
+        return NULL;
+}
+
+/* Says that it runs, and stays until the second queue is closed. */
+static int wait_for_close(void *arg)
+{
+        crew_queue **q = arg;
+        int one = 1;
+
+        if (CREW_PUT(q[0], &one, CREW_S(5)) < 0)
+                return 1;
+        return CREW_GET(q[1], &one, CREW_S(60)) == -EPIPE ? 0 : 1;
+}
+
+TEST(children, "children are seen under the program that started them", "[live][inspect]")
+{
+        static const char name[] = "工人 one";
+        crew_auto(queue) said = NULL;
+        crew_auto(queue) end = NULL;
+        crew_auto(snapshot) s = NULL;
+        crew_process *child[2] = { NULL };
+        crew_queue *both[2];
+        const crew_process_info *p;
+        int one;
+
+        REQUIRE_OK(crew_queue_new(&said, 10, CREW_OPT(queue, .name = "said")));
+        REQUIRE_OK(crew_queue_new(&end, 10, CREW_OPT(queue, .name = "end")));
+        both[0] = said;
+        both[1] = end;
+        for (int i = 0; i < 2; i++) {
+                REQUIRE_OK(crew_process_launch(&child[i], wait_for_close, both,
+                        CREW_OPT(process, .name = i ? "two" : name)));
+                REQUIRE_OK(CREW_GET(said, &one, CREW_S(10)));
+        }
+        s = look(NULL);
+        p = process(s, getpid());
+        REQUIRE(p);
+        CHECK_INT(p->role, ==, CREW_ROLE_APPLICATION);
+        p = process(s, crew_process_pid(child[0]));
+        REQUIRE(p);
+        CHECK_STR(p->name, name);
+        CHECK_INT(p->role, ==, CREW_ROLE_PROCESS);
+        CHECK_INT(p->parent, ==, getpid());
+        CHECK_INT(p->method, ==, CREW_METHOD_FORK);
+        CHECK_INT(p->uid, ==, geteuid());
+        CHECK(p->age >= 0 && p->memory > 0);
+        p = process(s, crew_process_pid(child[1]));
+        REQUIRE(p);
+        CHECK_STR(p->name, "two");
+        REQUIRE_OK(crew_process_signal(child[1], SIGSTOP));
+        for (int i = 0;
+                i < 5000 && process(s, crew_process_pid(child[1]))->state != CREW_STATE_STOPPED;
+                i++) {
+                peer_pause(PEER_MS(1));
+                s = look(s);
+        }
+        CHECK_INT(process(s, crew_process_pid(child[1]))->state, ==, CREW_STATE_STOPPED);
+        REQUIRE_OK(crew_process_signal(child[1], SIGCONT));
+        REQUIRE_OK(crew_queue_close(end));
+        for (int i = 0; i < 2; i++) {
+                pid_t pid = crew_process_pid(child[i]);
+
+                REQUIRE_OK(crew_process_join(child[i], CREW_S(10)));
+                s = look(s);
+                CHECK(process(s, pid) == NULL);
+                (void)crew_process_free(child[i]);
+        }
+}
+
+/* Its own child is in its own page. */
+static int start_another(void *arg)
+{
+        crew_auto(process) child = NULL;
+
+        if (crew_process_launch(
+                    &child, wait_for_close, arg, CREW_OPT(process, .name = "grandchild")) < 0)
+                return 1;
+        return crew_process_join(child, CREW_S(60)) < 0;
+}
+
+TEST(grandchildren, "so are the children of children", "[live][inspect]")
+{
+        crew_auto(queue) said = NULL;
+        crew_auto(queue) end = NULL;
+        crew_auto(process) child = NULL;
+        crew_auto(snapshot) s = NULL;
+        const crew_process_info *p, *found = NULL;
+        crew_queue *both[2];
+        int one;
+
+        REQUIRE_OK(crew_queue_new(&said, 10, NULL));
+        REQUIRE_OK(crew_queue_new(&end, 10, NULL));
+        both[0] = said;
+        both[1] = end;
+        REQUIRE_OK(crew_process_launch(
+                &child, start_another, both, CREW_OPT(process, .name = "child")));
+        REQUIRE_OK(CREW_GET(said, &one, CREW_S(10)));
+        s = look(NULL);
+        for (size_t i = 0; crew_snapshot_process(s, i, &p) == 0; i++) {
+                if (p->parent == crew_process_pid(child))
+                        found = p;
+        }
+        REQUIRE(found);
+        CHECK_STR(found->name, "grandchild");
+        CHECK_INT(found->depth, ==, process(s, getpid())->depth + 2);
+        p = process(s, crew_process_pid(child));
+        REQUIRE(p);
+        CHECK_STR(p->name, "child");
+        CHECK_INT(p->role, ==, CREW_ROLE_PROCESS);
+        REQUIRE_OK(crew_queue_close(end));
+        REQUIRE_OK(crew_process_join(child, CREW_S(10)));
+}
+
+TEST(queues, "a queue tells what is in it", "[live][inspect]")
+{
+        crew_auto(queue) q = NULL;
+        crew_auto(snapshot) s = NULL;
+        const crew_queue_info *info;
+        int64_t n = 7;
+
+        REQUIRE_OK(crew_queue_new(&q, 5,
+                CREW_OPT(queue, .name = "numbers", .bytes = 4096, .message_size = sizeof n)));
+        for (int i = 0; i < 4; i++)
+                REQUIRE_OK(CREW_PUT(q, &n, CREW_NOW));
+        REQUIRE_OK(CREW_GET(q, &n, CREW_NOW));
+        s = look(NULL);
+        info = queue(s, "numbers");
+        REQUIRE(info);
+        CHECK_INT(info->owner, ==, getpid());
+        CHECK_INT(info->capacity, ==, 5);
+        CHECK(info->capacity_bytes >= 4096 && info->capacity_bytes <= 65536);
+        CHECK_INT(info->message_size, ==, sizeof n);
+        CHECK(info->valid);
+        CHECK_INT(info->depth, ==, 3);
+        CHECK_INT(info->bytes, ==, crew_queue_bytes(q));
+        CHECK_INT(info->high, ==, 4);
+        CHECK_INT(info->put, ==, 4);
+        CHECK_INT(info->got, ==, 1);
+        CHECK(!info->closed && !info->broken && !info->granted);
+        CHECK(!info->getters && !info->putters);
+        CHECK_INT(info->producers.thread, ==, 0);
+        REQUIRE_OK(crew_queue_close(q));
+        s = look(s);
+        CHECK(queue(s, "numbers")->closed);
+}
+
+static int linger(crew_task *t, const void *arg, size_t size)
+{
+        crew_queue *said, *end;
+        const crew_ref *refs = arg;
+        int one = 1;
+
+        (void)size;
+        if (crew_task_queue(t, refs[0], &said) < 0 || crew_task_queue(t, refs[1], &end) < 0)
+                return -EINVAL;
+        crew_task_status(t, "half\033[31m done");
+        if (CREW_PUT(said, &one, CREW_S(5)) < 0)
+                return -EIO;
+        return CREW_GET(end, &one, CREW_S(60)) == -EPIPE ? 0 : -EIO;
+}
+
+TEST(pool, "a pool, its workers and their tasks are seen", "[live][inspect]")
+{
+        crew_auto(queue) said = NULL;
+        crew_auto(queue) end = NULL;
+        crew_auto(pool) pool = NULL;
+        crew_auto(snapshot) s = NULL;
+        const crew_process_info *p, *top = NULL;
+        crew_ref refs[2];
+        unsigned busy = 0, idle = 0;
+        int one;
+
+        REQUIRE_OK(crew_queue_new(&said, 10, NULL));
+        REQUIRE_OK(crew_queue_new(&end, 10, NULL));
+        refs[0] = crew_queue_ref(said);
+        refs[1] = crew_queue_ref(end);
+        REQUIRE_OK(crew_pool_new(
+                &pool, 3, CREW_OPT(pool, .name = "three", .grants = refs, .n_grants = 2)));
+        for (int i = 0; i < 2; i++)
+                REQUIRE_OK(crew_pool_apply_async(pool, linger, refs, sizeof refs, NULL,
+                        CREW_OPT(task, .name = "lingering")));
+        for (int i = 0; i < 2; i++)
+                REQUIRE_OK(CREW_GET(said, &one, CREW_S(20)));
+        /* The third may not have come to its first task yet. */
+        for (int i = 0; i < 5000 && idle == 0; i++) {
+                s = look(s);
+                busy = idle = 0;
+                top = NULL;
+                for (size_t k = 0; crew_snapshot_process(s, k, &p) == 0; k++) {
+                        if (p->role == CREW_ROLE_POOL && p->parent == getpid())
+                                top = p;
+                        if (!top || p->role != CREW_ROLE_WORKER || p->parent != top->pid)
+                                continue;
+                        idle += p->state == CREW_STATE_IDLE;
+                        if (p->state != CREW_STATE_BUSY)
+                                continue;
+                        busy++;
+                        CHECK_STR(p->task_name, "lingering");
+                        CHECK_STR(p->status, "half?[31m done");
+                        CHECK(p->task != 0 && p->task_age >= 0);
+                        CHECK_STR(p->sandbox, "stdio");
+                        CHECK_INT(p->no_new_privs, ==, 1);
+                        CHECK_INT(p->seccomp, ==, 2);
+                }
+                peer_pause(PEER_MS(1));
+        }
+        REQUIRE(top);
+        CHECK_STR(top->name, "three");
+        CHECK_INT(top->workers, ==, 3);
+        CHECK_INT(top->submitted, ==, 2);
+        CHECK_INT(busy, ==, 2);
+        CHECK_INT(idle, ==, 1);
+        CHECK(queue(s, "") && queue(s, "")->granted);
+        REQUIRE_OK(crew_queue_close(end));
+        crew_pool_close(pool);
+        CHECK_INT(crew_pool_join(pool, CREW_S(20)), ==, 0);
+}
+
+TEST(arguments, "wrong arguments are refused", "[live][inspect]")
+{
+        const crew_process_info *p;
+        crew_snapshot *s = NULL;
+
+        CHECK_INT(crew_snapshot_new(NULL, 0), ==, -EINVAL);
+        CHECK_INT(crew_snapshot_new(&s, 1 << 20), ==, -EINVAL);
+        CHECK(s == NULL);
+        REQUIRE_OK(crew_snapshot_new(&s, CREW_SNAPSHOT_PREPARE));
+        CHECK_INT(crew_snapshot_process(s, 0, &p), ==, -ENOENT);
+        CHECK_INT(crew_snapshot_process(s, 0, NULL), ==, -EINVAL);
+        CHECK_INT(crew_snapshot_process(NULL, 0, &p), ==, -EINVAL);
+        CHECK(crew_snapshot_free(s) == NULL);
+}
