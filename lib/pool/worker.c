@@ -170,8 +170,8 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
 }
 
 /* One task after another, until the lane is closed. */
-static void __attribute__((noreturn)) work(
-        crew__track *track, unsigned row, int control, crew__perch *perch)
+static void __attribute__((noreturn))
+work(crew__track *track, unsigned row, int control, crew__perch *perch)
 {
         static crew_task t; /* large, and the stack is the tasks' */
         crew__stopwatch watch = { .every = 1 };
