@@ -132,9 +132,6 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         const crew__setup *s = p->setup;
         int opened = -1;
 
-        for (int i = 0; i < 3; i++)
-                what->stdio[i] = -1;
-        what->directory = -1;
         if (p->method != CREW_METHOD_FORKSERVER)
                 return -1;
         what->env = s ? s->env : NULL;
@@ -154,10 +151,12 @@ int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed)
 {
         crew_process *p = l->p;
         const crew__setup *s = p->setup;
-        crew__packing what = { .name = p->name, .identity = p->identity };
+        crew__packing what = CREW__PACKING;
         crew__function *function;
         int opened, r;
 
+        what.name = p->name;
+        what.identity = p->identity;
         memcpy(&function, &p->target, sizeof function);
         r = crew__place_of(target, function);
         if (r < 0)
