@@ -169,7 +169,7 @@ static void catch_up(const brood *b, child *c)
                 const crew__segment *s = b->nest->grant[c->granted];
                 crew__ask ask = { .errand = CREW__ERRAND_GRANT,
                         .ref = s->ref,
-                        .head = s->head,
+                        .head = s->used,
                         .ring = s->ring };
                 int fds[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
 

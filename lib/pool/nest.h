@@ -14,8 +14,8 @@
  * the eventfds of grants. In the zygote everything else lies above these.
  */
 
-#include "process/post.h"
 #include "pool/zygote.h"
+#include "process/post.h"
 #include "status/pool-page.h"
 
 #include <stdatomic.h>
@@ -49,7 +49,7 @@ typedef struct crew__ask {
         uint32_t errand;
         uint32_t row;
         crew_ref ref;
-        uint64_t head, ring;
+        uint64_t head, ring; /* the former as it is used */
 } crew__ask;
 
 typedef struct crew__answer { /* to a spawn: with the pidfd */

@@ -4,7 +4,6 @@
 
 #include "base/cleanup.h"
 #include "kernel/generation.h"
-#include "kernel/lock.h"
 #include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "pool/egg.h"
@@ -284,10 +283,8 @@ void crew__worker_main(const crew__newborn *newborn)
         if (!nest->plan.none && nest->options->initializer)
                 check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
-        if (!nest->plan.none) {
-                crew__lock_blindfold();
+        if (!nest->plan.none)
                 crew__sandbox_forbid();
-        }
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)
                 refuse(perch, r, step);

@@ -409,7 +409,7 @@ int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
 {
         crew__ask question = { .errand = CREW__ERRAND_GRANT,
                 .ref = segment->ref,
-                .head = segment->head,
+                .head = segment->used,
                 .ring = segment->ring };
         crew__answer answer = { .result = 0 };
         int r;
