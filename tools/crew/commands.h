@@ -6,6 +6,7 @@
 int crew_features_main(int argc, char **argv);
 int crew_run_main(int argc, char **argv);
 int crew_ps_main(int argc, char **argv);
+int crew_top_main(int argc, char **argv); /* only where ncursesw is: CREW_TOP */
 
 /* What looks at others gives up everything but reading. */
 void crew_ps_confine(void);

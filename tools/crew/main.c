@@ -16,6 +16,9 @@ static const struct {
                 crew_features_main},
         {"ps", "what programs that use crew are at: processes, pools, workers, queues",
                 crew_ps_main},
+#ifdef CREW_TOP
+        {"top", "the same live, on a terminal", crew_top_main},
+#endif
         {"run", "run a command for many values, many at a time", crew_run_main},
 };
 

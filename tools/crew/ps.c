@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "columns.h"
 #include "commands.h"
+#include "lines.h"
 
 #include <crew/crew.h>
 #include <errno.h>
@@ -29,18 +30,6 @@ struct ps {
         bool falling;
 };
 
-/* One row to be printed. */
-struct line {
-        const void *info;
-        int depth;
-        struct view_value key;
-};
-
-struct lines {
-        struct line **line; /* each stays where it is: its key may point into itself */
-        size_t n, room;
-};
-
 static bool descends(crew_snapshot *s, pid_t pid, pid_t from)
 {
         /* The tree is no deeper than there are processes in it, and parents come first. */
@@ -54,89 +43,16 @@ static bool descends(crew_snapshot *s, pid_t pid, pid_t from)
         return false;
 }
 
-static bool wanted(const struct ps *ps, crew_snapshot *s, pid_t pid)
+static bool wanted(crew_snapshot *s, pid_t pid, const void *info, const void *data)
 {
+        const struct ps *ps = data;
         bool any = ps->n_pids == 0;
+
+        (void)info;
 
         for (int i = 0; i < ps->n_pids && !any; i++)
                 any = descends(s, pid, (pid_t)ps->pids[i]);
         return any;
-}
-
-static bool add(struct lines *lines, const void *info, int depth)
-{
-        struct line *made;
-
-        if (lines->n == lines->room) {
-                size_t room = lines->room ? 2 * lines->room : 64;
-                struct line **grown = realloc(lines->line, room * sizeof(struct line *));
-
-                if (!grown)
-                        return false;
-                lines->line = grown;
-                lines->room = room;
-        }
-        made = calloc(1, sizeof *made);
-        if (!made)
-                return false;
-        made->info = info;
-        made->depth = depth;
-        lines->line[lines->n++] = made;
-        return true;
-}
-
-static void release(struct lines *lines)
-{
-        for (size_t i = 0; i < lines->n; i++)
-                free(lines->line[i]);
-        free(lines->line);
-}
-
-static bool collect(const struct ps *ps, const struct view *v, struct lines *lines)
-{
-        const crew_process_info *p;
-        const crew_queue_info *q;
-
-        for (size_t i = 0;
-                ps->table == &view_processes && crew_snapshot_process(v->now, i, &p) == 0; i++) {
-                if (wanted(ps, v->now, p->pid) && !add(lines, p, p->depth))
-                        return false;
-        }
-        for (size_t i = 0; ps->table == &view_queues && crew_snapshot_queue(v->now, i, &q) == 0;
-                i++) {
-                if (wanted(ps, v->now, q->owner) && !add(lines, q, 0))
-                        return false;
-        }
-        return true;
-}
-
-/* What the comparison needs to know; qsort hands nothing through. */
-static enum view_type order_type;
-static bool order_falling;
-
-static int order(const void *a, const void *b)
-{
-        const struct line *left = *(const struct line *const *)a;
-        const struct line *right = *(const struct line *const *)b;
-        int r = view_compare(&left->key, &right->key, order_type);
-
-        return order_falling ? -r : r;
-}
-
-static void sort(const struct ps *ps, const struct view *v, struct lines *lines)
-{
-        if (!ps->key)
-                return;
-        for (size_t i = 0; i < lines->n; i++) {
-                struct line *l = lines->line[i];
-
-                view_get(v, ps->key, l->info, &l->key);
-                l->depth = 0;
-        }
-        order_type = ps->key->type;
-        order_falling = ps->falling;
-        if (lines->n)
-                qsort(lines->line, lines->n, sizeof(struct line *), order);
 }
 
 static void print_json(const struct ps *ps, const struct view *v, const struct lines *lines)
@@ -209,11 +125,12 @@ static int show(const struct ps *ps, struct view *v)
                 cli_complain("%s", crew_error_detail());
                 return CLI_FAILED;
         }
-        if (!collect(ps, v, &lines)) {
+        if (!lines_collect(&lines, ps->table, v, wanted, ps)) {
                 cli_complain("no memory for the list");
                 status = CLI_FAILED;
         } else {
-                sort(ps, v, &lines);
+                if (ps->key)
+                        lines_sort(&lines, v, ps->key, ps->falling);
                 if (ps->json)
                         print_json(ps, v, &lines);
                 else
@@ -221,7 +138,7 @@ static int show(const struct ps *ps, struct view *v)
         }
         if (status == CLI_DONE && ps->n_pids && !lines.n)
                 status = CLI_FAILED;
-        release(&lines);
+        lines_free(&lines);
         return status;
 }
 
