@@ -16,7 +16,7 @@
 
 /* Then the bytes of the initializer, the plan, the modules. */
 typedef struct egg {
-        crew__place initializer;
+        crew__site initializer;
         crew_limits limits;
         uint32_t rows, n_modules;
         uint64_t init_size, plan_size;
@@ -60,7 +60,7 @@ static int fill(egg *e, const crew__nest *nest)
                 return 0;
         e->has_initializer = true;
         memcpy(&function, &o->initializer, sizeof function);
-        if (crew__place_of(&e->initializer, function) < 0)
+        if (crew__site_of(&e->initializer, function) < 0)
                 return crew__fail(ENOENT,
                         "pool: its initializer, %s, is in no library and not in the program",
                         e->initializer.name);
@@ -290,7 +290,7 @@ static int unpack(const crew__delivery *d, crew__nest *nest, crew__zygote_option
         }
         bytes += round_up(e.plan_size);
         if (r == 0 && e.has_initializer) {
-                r = crew__place_find(&e.initializer, &function);
+                r = crew__site_find(&e.initializer, &function);
                 if (r == 0)
                         o->initializer = (crew_task_fn *)function;
         }

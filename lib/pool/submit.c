@@ -4,7 +4,7 @@
 
 #include "base/fail.h"
 #include "pool/pool.h"
-#include "process/place.h"
+#include "process/site.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 static int check_function(crew_pool *p, crew_task_fn *f)
 {
         crew__function *function;
-        crew__place place;
+        crew__site place;
         bool has;
 
         if (!p->fresh || atomic_load_explicit(&p->known, memory_order_relaxed) == f)
@@ -30,7 +30,7 @@ static int check_function(crew_pool *p, crew_task_fn *f)
                 return 0;
         }
         memcpy(&function, &f, sizeof function);
-        (void)crew__place_of(&place, function);
+        (void)crew__site_of(&place, function);
         return crew__fail(ENOENT,
                 "pool %s: its workers do not have the function %s: its library was loaded later "
                 "than crew_spawn_main() was called, or than the pool was made",

@@ -63,7 +63,7 @@ static int ask(const crew__packed *packed, int *pidfd)
         return r;
 }
 
-static int words(const crew__launch *l, const crew__place *target, int err)
+static int words(const crew__launch *l, const crew__site *target, int err)
 {
         const char *name = l->p->name;
 
@@ -102,7 +102,7 @@ int crew__forkserver_start(crew__launch *l)
 {
         crew_process *p = l->p;
         crew__packed packed;
-        crew__place target;
+        crew__site target;
         int pidfd = -1, r;
 
         r = crew__spawn_possible(p->name);

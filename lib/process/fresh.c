@@ -150,7 +150,7 @@ static void __attribute__((noreturn)) be_child(crew__delivery *d)
 {
         crew__function *target = NULL;
 
-        if (crew__place_find(&d->parcel->target, &target) < 0) {
+        if (crew__site_find(&d->parcel->target, &target) < 0) {
                 crew_process nobody = { .pidfd = -1 };
                 crew__child_page *page = attach_page(d, &nobody);
 
@@ -165,7 +165,7 @@ static void __attribute__((noreturn)) be_server(crew__delivery *d)
 {
         crew__function *entry = NULL;
 
-        if (crew__place_find(&d->parcel->target, &entry) == 0)
+        if (crew__site_find(&d->parcel->target, &entry) == 0)
                 ((crew__entry *)entry)(d);
         crew__sys_exit(NEVER_RAN);
 }

@@ -137,7 +137,7 @@ static int request(crew__serving *s, const void *request, size_t size, int *fds,
         r = crew__parcel_open(&d, fds[0], 0, fds, n);
         if (r < 0)
                 return r;
-        r = crew__place_find(&d.parcel->target, &target);
+        r = crew__site_find(&d.parcel->target, &target);
         if (r == 0)
                 r = hatch(s, &d, (crew_target_fn *)target, with);
         /* The descriptors are closed by who received them. */

@@ -9,7 +9,7 @@
  */
 
 #include "kernel/segment.h"
-#include "process/place.h"
+#include "process/site.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -59,7 +59,7 @@ typedef struct crew__parcel {
         uint64_t flags;      /* CREW_PROCESS_... */
         uint64_t sender_flags;
         uint64_t mask; /* of signals */
-        crew__place target;
+        crew__site target;
         crew__part comm, name, identity, sender_name, sender_identity; /* end with a zero */
         uint64_t arg, arg_size;                                        /* 16-aligned */
         crew__part keep, objects, numbers;                             /* arrays */

@@ -25,7 +25,7 @@ int crew__spawn_possible(const char *who);
  * What a child that is no fork is to have, in a parcel, and its status page; *target is for words.
  * -EOPNOTSUPP, -ENOENT (the function is in no module), -EMFILE, -ENOMEM; with words.
  */
-int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed);
+int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed);
 
 /* CREW_METHOD_SPAWN: starts l->p, then (no signals blocked) waits until its target is about to run.
  * As crew__program_start; -ENOENT: its function is not there; -EOPNOTSUPP: as above, or the new
