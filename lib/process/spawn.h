@@ -40,11 +40,14 @@ int crew__spawn_await(crew_process *p);
  */
 int crew__spawn_server(const char *name, crew__entry *entry, crew__packing *what, int *pidfd);
 
-/*
- * In the new process: becomes the child that a parcel is about; never returns. `files`: it was
- * forked by a server, which is its parent, and this is its limit of descriptors.
- */
-void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rlimit *files)
+/* Of a child that a server forked. */
+typedef struct crew__hatchery {
+        pid_t pid;           /* the server, known before the fork: it may die right after */
+        struct rlimit files; /* as the application had it */
+} crew__hatchery;
+
+/* In the new process: becomes the child that a parcel is about; never returns. NULL: no server. */
+void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hatchery *server)
         __attribute__((noreturn));
 
 #endif
