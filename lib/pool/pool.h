@@ -51,6 +51,7 @@ enum {
         CREW__AWAITED = 1, /* somebody sleeps on the word */
         CREW__CALLED = 2,  /* ready for the driver alone: its callback runs */
         CREW__READY = 4,
+        CREW__WATCHER = 16, /* so many of these look for it: see watch.c */
 };
 
 struct crew_result {
@@ -62,6 +63,7 @@ struct crew_result {
         crew__link link; /* pool.backlog, then pool.called; or crew_imap.ready */
         bool held;       /* somebody has the handle */
         bool finished, map;
+        unsigned row; /* of the worker that was given it last */
 
         uint64_t function;
         const char *in; /* `arguments`, or the caller's */
@@ -145,6 +147,8 @@ typedef struct crew__worker {
         int64_t drained;  /* when results came last */
         int64_t pace;     /* ns per task, lately; 0 = unknown */
         uint64_t paced;   /* for which function */
+        uint32_t pulse;   /* what its word was first; 0 = nothing yet */
+        bool marked;      /* the word told of its death; its memory may be there still */
         uint64_t refused; /* calls that were answered with EPERM */
         bool ever;        /* there was one before */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
@@ -178,6 +182,8 @@ struct crew_pool {
         size_t n_queues;
         int64_t queues_due; /* when they are looked at next */
         crew__zygote *zygote;
+        bool fresh;                  /* its workers are no forks of the program */
+        crew_task_fn *_Atomic known; /* a function that they have */
 
         crew__worker *workers;
         crew__unit *units;        /* of all workers */
@@ -208,6 +214,9 @@ struct crew_pool {
         _Atomic uint32_t finished; /* CREW__READY: no worker is left, and none will come */
         _Atomic uint32_t rounds;   /* counts rounds of drivers without a thread, and callbacks */
         _Atomic bool orphan;       /* freed by a callback: the thread frees it */
+        _Atomic int watchers;      /* of results that are ready: see watch.c */
+        _Atomic bool watching;     /* one of them is at it, and has these: */
+        uint32_t watch_budget, watches;
 };
 
 struct crew_imap {
@@ -330,7 +339,15 @@ void *crew__pool_thread(void *pool);
 /* Puts a worker's lane and pidfd into the waiter, or takes them out. The driver's. */
 int crew__watch(crew_pool *p, crew__worker *w);
 void crew__unwatch(crew_pool *p, crew__worker *w);
+void crew__unwatch_pulse(crew_pool *p, crew__worker *w);
 int crew__watch_zygote(crew_pool *p);
+
+/* watch.c */
+
+/* A caller that waits for a result looks for it for a moment. The pool may be gone then. */
+void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline);
+/* Until nobody looks any more. */
+void crew__pool_unwatched(crew_pool *p);
 
 /* member.c */
 
@@ -372,12 +389,23 @@ void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
 bool crew__take_births(crew_pool *p, int64_t now);
 bool crew__make_workers(crew_pool *p, int64_t now);
 
+/* pulse.c */
+
+/* Arms what tells of the death of a worker before its pidfd does. */
+int crew__watch_pulse(crew_pool *p, crew__worker *w, uint64_t tag);
+/* It told. Under the lock. */
+void crew__pulse_stops(crew_pool *p, crew__worker *w, int64_t now);
+/* How a marked worker ended, from /proc; false: that cannot be seen. */
+bool crew__pulse_ending(const crew__worker *w, crew__ending *ending);
+
 /* granted.c */
 
 /* A segment is granted: if it is a queue, the pool looks after it. 0, -ENOMEM. Takes the lock. */
 int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
+/* The workers are gone. */
+void crew__granted_over(crew_pool *p);
 void crew__granted_free(crew_pool *p);
 
 /* publish.c */

@@ -34,7 +34,7 @@ typedef struct crew__zygote_options {
         const crew__plan *plan;    /* the sandbox, prepared; NULL = none */
         const crew_limits *limits; /* or NULL */
         crew_task_fn *initializer; /* or NULL */
-        const void *init_arg;      /* copied by the fork */
+        const void *init_arg;      /* copied */
         size_t init_size;
         crew__segment *const *grants; /* of the moment; later ones by crew__zygote_grant */
         size_t n_grants;
@@ -43,6 +43,7 @@ typedef struct crew__zygote_options {
         unsigned max_workers; /* rows of the page of endings */
         const char *name;
         const char *words; /* of the sandbox, for inspectors */
+        int method;        /* CREW_METHOD_FORK: a fork; others: this program started anew */
 } crew__zygote_options;
 
 /*
@@ -73,10 +74,14 @@ typedef struct crew__worker_note {
 } crew__worker_note;
 
 /*
- * Forks the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE. A zygote that
+ * Makes the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE; if it is no
+ * fork also -EOPNOTSUPP and -ENOENT (the initializer is not there). A zygote that
  * cannot settle (no memory, no descriptors) ends: see crew__zygote_fd.
  */
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o);
+
+/* Do the workers have that function? It is in no module that they lack. */
+bool crew__zygote_knows(const crew__zygote *z, crew_task_fn *function);
 
 /* Readable when the zygote is dead; then every call but _free answers -EPIPE. */
 int crew__zygote_fd(const crew__zygote *z);
@@ -113,6 +118,10 @@ int crew__zygote_release(crew__zygote *z, unsigned row);
 /* How the worker that was last made in `row` ended: 1 and *ending; 0: not noted yet (its pidfd says
  * whether it lives; the zygote notes it within microseconds after the death, or is dead itself). */
 int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
+
+/* The word by which the end of its main thread is seen before its memory is gone (kernel/pulse.h);
+ * NULL: there is none here. The worker may write anything there. */
+_Atomic uint32_t *crew__zygote_pulse(const crew__zygote *z, unsigned row);
 
 /* What it said of itself, and was refused; crew__report_read takes the report. */
 void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
