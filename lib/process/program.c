@@ -124,7 +124,8 @@ static void fill(crew__image *m, const crew__launch *l)
         m->parent = l->parent;
         /* A parent that waits for the exec cannot open a gate before it. */
         m->gated = guarded(l) && !CREW__VM_WAITS;
-        if (!s)
+        /* A child with a target confines itself, last of all. */
+        if (!s || p->target)
                 return;
         m->nice = s->confine.nice;
         m->cpus = s->confine.cpus;
