@@ -188,6 +188,15 @@ TEST(queue, "process-queue", "[live][process][examples]")
         CHECK_INT(run.status, ==, 0);
 }
 
+TEST(spawn, "process-spawn", "[live][process][examples]")
+{
+        struct run run;
+
+        run_program(&run, "process-spawn", NULL, NULL, true);
+        CHECK_STR(run.raw, "7998000\n7998000\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
 TEST(pool_async, "pool-async", "[live][pool][examples]")
 {
         char expected[32];
