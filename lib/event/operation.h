@@ -21,7 +21,7 @@ typedef struct crew__source crew__source;
 enum crew__source_kind {
         CREW__SOURCE_NONE,    /* time alone */
         CREW__SOURCE_PROCESS, /* the end of a process, by its pidfd */
-        CREW__SOURCE_EVENTS,  /* an event count and the eventfd that goes with it */
+        CREW__SOURCE_EVENTS,  /* an event count and the eventfd that goes with it, or -1 */
         CREW__SOURCE_FD,      /* a descriptor, level-triggered */
 };
 

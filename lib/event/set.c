@@ -139,7 +139,8 @@ int crew__set_arm_events(crew_waiter *w, crew__source *s)
 {
         int r;
 
-        /* A queue reached by crew_queue_connect has none: it is looked at every 20 ms. */
+        /* A queue reached by crew_queue_connect has none, nor have events and semaphores: such a
+         * source is looked at every 20 ms. */
         if (s->fd < 0)
                 return -EAGAIN;
         /* Edges: the eventfd is shared by all processes and nobody reads it. */

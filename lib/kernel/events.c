@@ -13,7 +13,7 @@ void crew__events_wake(crew__events *events, int eventfd)
         if (atomic_load_explicit(&events->word, memory_order_relaxed) & 1)
                 (void)crew__sys_futex_wake_add(&events->word);
         if (atomic_load_explicit(&events->armed, memory_order_relaxed) &&
-                atomic_exchange(&events->armed, 0)) {
+                atomic_exchange(&events->armed, 0) && eventfd >= 0) {
                 ssize_t n = write(eventfd, &one, sizeof one);
 
                 /* A full counter (a peer saturated it) gives no edge; the slice covers that. */

@@ -2,16 +2,11 @@
 #include "kernel/lock.h"
 
 #include "base/fail.h"
+#include "kernel/owner.h"
 #include "kernel/relax.h"
 #include "kernel/syscall.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* A holder does at most a copy inside: it is out again within this many looks, or it was preempted
  * and wants this CPU. */
@@ -20,86 +15,30 @@ enum { SPINS = 64 };
 /* A word that changes all the time must not keep anybody beyond the deadline. */
 enum { LOOKS = 4096 };
 
-#define NO_SUCH_THREAD 0
-#define UNKNOWN UINT32_MAX
-
-/* Process-wide; a copy of the process that is made later is in the same sandbox. */
-static bool blindfolded;
-
-void crew__lock_blindfold(void)
+/* Does what the kernel would have done for the owner of `word`, which is dead, unless somebody else
+ * did; in this order, see lock.h. */
+static void bury(crew__lock *lock, uint32_t word, uint64_t claim)
 {
-        blindfolded = true;
+        if (claim && !atomic_compare_exchange_strong(&lock->claim, &claim, 0))
+                return;
+        (void)atomic_compare_exchange_strong(
+                &lock->word, &word, FUTEX_OWNER_DIED | (word & FUTEX_WAITERS));
 }
 
-/* Out of descriptors or forbidden to look says nothing about the thread. */
-static uint32_t without_stat(int err)
+/* A claim for another number is of an owner before; then, and while the new owner has not written
+ * its own, only the number's existence counts. */
+static bool is_owners(uint64_t claim, uint32_t word)
 {
-        return err == ENOENT || err == ESRCH ? NO_SUCH_THREAD : UNKNOWN;
+        return claim && crew__claim_tid(claim) == (word & FUTEX_TID_MASK);
 }
 
-/* Field 22 of /proc/TID/stat, start time in clock ticks since boot, folded into the other values. */
-static uint32_t start_time(uint32_t tid)
+static bool owner_is_dead(crew__lock *lock, uint32_t word, uint64_t claim)
 {
-        char path[64], text[1024], *at;
-        unsigned long long start = 0;
-        ssize_t n;
-        int fd, err;
+        uint32_t tid = word & FUTEX_TID_MASK;
 
-        if (blindfolded)
-                return UNKNOWN;
-        (void)snprintf(path, sizeof path, "/proc/%u/stat", tid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return without_stat(errno);
-        n = read(fd, text, sizeof text - 1);
-        err = n < 0 ? errno : ESRCH;
-        (void)close(fd);
-        if (n <= 0)
-                return without_stat(err);
-        text[n] = '\0';
-        /* The name in field 2 may hold blanks and brackets; the last bracket ends it. */
-        at = strrchr(text, ')');
-        if (!at || at[1] == '\0' || at[2] == 'Z' || at[2] == 'X')
-                return NO_SUCH_THREAD;
-        for (int field = 2; at && field < 22; field++)
-                at = strchr(at + 1, ' ');
-        if (at)
-                start = strtoull(at, NULL, 10);
-        return 1 + (uint32_t)(start % (UNKNOWN - 1));
-}
-
-void crew__lock_claim(crew__lock *lock, const crew__thread *self)
-{
-        static _Thread_local uint64_t cached, cached_for;
-
-        if (cached_for != self->generation) {
-                uint32_t start = start_time(self->tid);
-
-                cached = (uint64_t)(start == UNKNOWN ? 0 : start) << 32 | self->tid;
-                cached_for = self->generation;
-        }
-        atomic_store_explicit(&lock->claim, cached, memory_order_release);
-}
-
-/*
- * Does the owner of `word` live? A claim for another TID is of an owner before; then, and while the
- * new owner has not written its own, only existence counts. One wrong answer is possible, if a TID
- * was reused within those few instructions, so the caller asks twice, a slice apart.
- */
-static bool owner_is_dead(crew__lock *lock, uint32_t word)
-{
-        uint32_t tid = word & FUTEX_TID_MASK, start;
-        uint64_t claim;
-
-        if (!atomic_load(&lock->unlisted) || tid == 0)
+        if (!atomic_load(&lock->watched) || tid == 0)
                 return false;
-        start = start_time(tid);
-        if (start == UNKNOWN)
-                return false;
-        if (start == NO_SUCH_THREAD)
-                return access("/proc/self/stat", R_OK) == 0;
-        claim = atomic_load_explicit(&lock->claim, memory_order_acquire);
-        return (uint32_t)claim == tid && claim >> 32 != 0 && claim >> 32 != start;
+        return crew__claim_is_dead(is_owners(claim, word) ? claim : tid);
 }
 
 static int try_take(crew__lock *lock, crew__hold *hold, uint32_t seen, uint32_t waiters)
@@ -112,36 +51,50 @@ static int try_take(crew__lock *lock, crew__hold *hold, uint32_t seen, uint32_t 
                 crew__lock_uncover(hold);
                 return -EAGAIN;
         }
-        if (!hold->self->robust)
-                crew__lock_claim(lock, hold->self);
+        if (!hold->self->robust || hold->kept)
+                atomic_store_explicit(&lock->claim, hold->self->claim, memory_order_release);
         return seen & FUTEX_OWNER_DIED ? CREW__OWNER_DIED : 0;
 }
 
+/* The word is free, or its owner died. */
+static int take_free(crew__lock *lock, crew__hold *hold, uint32_t waiters)
+{
+        uint64_t claim = atomic_load_explicit(&lock->claim, memory_order_acquire);
+        uint32_t word = atomic_load_explicit(&lock->word, memory_order_acquire);
+
+        if (word & FUTEX_TID_MASK)
+                return -EAGAIN;
+        if (word & FUTEX_OWNER_DIED && claim)
+                (void)atomic_compare_exchange_strong(&lock->claim, &claim, 0);
+        return try_take(lock, hold, word, waiters);
+}
+
 /*
- * The owner of `word` looked dead? Then it is the second time that counts. Kept over calls: callers
- * that wait for less than two slices, or not at all, must find out too.
+ * Is the owner of `word` dead? Its claim settles that. Of a number alone one wrong answer is
+ * possible, if it was given to the next owner within those few instructions, so there the second
+ * time counts, a slice later. Kept over calls: callers that wait for less than two slices, or not
+ * at all, must find out too, without asking each time.
  */
 static void suspect_owner(crew__lock *lock, uint32_t word)
 {
         static _Thread_local struct {
                 const crew__lock *lock;
                 uint32_t word;
+                bool dead;
                 int64_t since;
         } suspect;
+        uint64_t claim = atomic_load_explicit(&lock->claim, memory_order_acquire);
         int64_t now = crew_clock();
+        bool same = suspect.lock == lock && suspect.word == word, was_dead = same && suspect.dead;
 
-        if (!owner_is_dead(lock, word)) {
-                suspect.lock = NULL;
-        } else if (suspect.lock != lock || suspect.word != word) {
-                suspect.lock = lock;
-                suspect.word = word;
-                suspect.since = now;
-        } else if (now - suspect.since >= CREW__SLICE) {
-                /* Do what the kernel would have done. */
-                (void)atomic_compare_exchange_strong(
-                        &lock->word, &word, FUTEX_OWNER_DIED | (word & FUTEX_WAITERS));
-                suspect.lock = NULL;
-        }
+        if (same && now - suspect.since < CREW__SLICE)
+                return;
+        suspect.lock = lock;
+        suspect.word = word;
+        suspect.since = now;
+        suspect.dead = owner_is_dead(lock, word, claim);
+        if (suspect.dead && (was_dead || is_owners(claim, word)))
+                bury(lock, word, claim);
 }
 
 /* One slice of sleep. */
@@ -160,45 +113,79 @@ static int sleep_on(crew__lock *lock, uint32_t word, int64_t deadline)
         return 0;
 }
 
+/*
+ * The word has this thread's number. It holds the lock, or is between taking it and writing its
+ * claim (and this is a signal handler); else an owner before had the same number, or the word lies.
+ */
+static int own_number(crew__lock *lock, const crew__hold *hold, uint32_t word)
+{
+        uint64_t claim = atomic_load_explicit(&lock->claim, memory_order_acquire);
+
+        if (!hold->kept)
+                return crew__fail_quick(EDEADLK,
+                        "this thread is inside a call on the same queue (a signal handler may not "
+                        "use it)");
+        if (claim == hold->self->claim || crew__lock_covered(lock, hold->self))
+                return crew__fail_quick(EDEADLK, "this thread holds the lock already");
+        bury(lock, word, claim);
+        return 0;
+}
+
+/* Sleeps on the word, announced; *waiters is what who slept takes it with. */
+static int sleep_announced(crew__lock *lock, uint32_t word, int64_t until, uint32_t *waiters)
+{
+        int r;
+
+        if (!(word & FUTEX_WAITERS) &&
+                !atomic_compare_exchange_strong(&lock->word, &word, word | FUTEX_WAITERS))
+                return 0;
+        r = sleep_on(lock, word | FUTEX_WAITERS, until);
+        /* From now on others may sleep beside us and be known to nobody else. */
+        *waiters = FUTEX_WAITERS;
+        return r;
+}
+
 int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience)
 {
         uint32_t word, waiters = 0;
         int64_t deadline = crew__patience_end(patience);
         /* "Now" is about the queue's content; its lock is held for one copy at most, so not waiting
-         * for it would call a busy queue empty or full. */
-        int64_t until = deadline ? deadline : crew_clock() + CREW__SLICE;
+         * for it would call a busy queue empty or full. What is kept may be kept for long. */
+        int64_t until = deadline || hold->kept ? deadline : crew_clock() + CREW__SLICE;
         int r;
 
-        if (!hold->self->robust && !atomic_load(&lock->unlisted))
-                atomic_store(&lock->unlisted, 1);
+        if (!hold->self->robust && !atomic_load(&lock->watched))
+                atomic_store(&lock->watched, 1);
         for (unsigned spins = 0, looks = 1;; looks++) {
                 if (looks % LOOKS == 0 && crew_clock() >= until)
                         return crew__expired(deadline);
                 word = atomic_load_explicit(&lock->word, memory_order_relaxed);
                 if (!(word & FUTEX_TID_MASK)) {
-                        r = try_take(lock, hold, word, waiters);
+                        r = take_free(lock, hold, waiters);
                         if (r >= 0)
                                 return r;
                         crew__relax_for(spins++ & 7);
                         continue;
                 }
-                if ((word & FUTEX_TID_MASK) == hold->self->tid)
-                        return crew__fail_quick(EDEADLK,
-                                "this thread is inside a call on the same queue (a signal handler "
-                                "may not use it)");
-                if (spins++ < SPINS) {
+                if ((word & FUTEX_TID_MASK) == hold->self->tid) {
+                        r = own_number(lock, hold, word);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                if (until && spins++ < SPINS) {
                         crew__relax_for(spins);
                         continue;
                 }
-                if (!(word & FUTEX_WAITERS) &&
-                        !atomic_compare_exchange_strong(
-                                &lock->word, &word, word | FUTEX_WAITERS))
+                if (!until) {
+                        suspect_owner(lock, word);
+                        if (atomic_load(&lock->word) & FUTEX_TID_MASK)
+                                return -EAGAIN;
                         continue;
-                r = sleep_on(lock, word | FUTEX_WAITERS, until);
+                }
+                r = sleep_announced(lock, word, until, &waiters);
                 if (r < 0)
                         return r == -ETIMEDOUT ? crew__expired(deadline) : r;
-                /* From now on others may sleep beside us and be known to nobody else. */
-                waiters = FUTEX_WAITERS;
                 spins = 0;
         }
 }

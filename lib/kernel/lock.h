@@ -22,8 +22,17 @@
  *   slot cleared                          nothing to do
  * The list head itself is the C library's; its list is never touched.
  *
- * Where there is no robust list, the owner also writes a claim (TID and start time) beside the word,
- * and each sleeper checks at the end of its slice whether such a thread still exists.
+ * A watched lock may have an owner that the kernel does not mark: a thread without a robust list,
+ * or one that keeps the lock in user code (crew_lock) and has used its one slot for something else
+ * since. Such an owner writes its claim (kernel/owner.h) beside the word, and each sleeper asks at
+ * the end of its slice whether that thread still lives. That a claim is its owner's is kept so:
+ *   release       clears the claim, then the word
+ *   found dead    who finds out clears the claim, then sets OWNER_DIED; both by compare-and-swap,
+ * so that one who was stopped between looking and acting changes nothing any more taken over    a
+ * claim that was read before the word said OWNER_DIED is cleared before the word is taken: else the
+ * next owner could be a thread with the dead one's number, and until it has written its own claim
+ * be taken for the dead one A death between taking the word and writing the claim leaves a number
+ * without a time.
  */
 
 #include "base/clock.h"
@@ -38,19 +47,26 @@ enum { CREW__OWNER_DIED = 1 };
 
 typedef struct crew__lock {
         _Atomic uint32_t word;
-        _Atomic uint32_t unlisted; /* sticky: somebody without a robust list uses this lock */
-        _Atomic uint64_t claim;    /* of an owner without a robust list: {start time, TID} */
+        _Atomic uint32_t watched; /* sticky */
+        _Atomic uint64_t claim;   /* of an owner that the kernel may not mark, else 0 */
 } crew__lock;
 
 /* What an owner needs to release; lives on its stack. */
 typedef struct crew__hold {
         crew__thread *self;
         struct robust_list *outer;
+        bool kept; /* it goes on into user code, see sync/mutex.h */
 } crew__hold;
 
 int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience);
 void crew__lock_wake(crew__lock *lock);
-void crew__lock_claim(crew__lock *lock, const crew__thread *self);
+
+/* What stands in the slot of a thread that has a list while the lock is covered. */
+static inline struct robust_list *crew__lock_entry(
+        const crew__lock *lock, const struct robust_list_head *head)
+{
+        return (struct robust_list *)((uintptr_t)&lock->word - (uintptr_t)head->futex_offset);
+}
 
 static inline void crew__lock_cover(crew__lock *lock, crew__hold *hold)
 {
@@ -58,8 +74,7 @@ static inline void crew__lock_cover(crew__lock *lock, crew__hold *hold)
 
         if (__builtin_expect(head != NULL, 1)) {
                 hold->outer = head->list_op_pending;
-                head->list_op_pending = (struct robust_list *)((uintptr_t)&lock->word -
-                                                               (uintptr_t)head->futex_offset);
+                head->list_op_pending = crew__lock_entry(lock, head);
         } else {
                 hold->self->inside++;
         }
@@ -76,9 +91,15 @@ static inline void crew__lock_uncover(crew__hold *hold)
                 hold->self->inside--;
 }
 
-/* For a process in a sandbox: from here on it does not look into /proc, which would end it, and
- * whoever shares a lock could make it look. */
-void crew__lock_blindfold(void);
+/*
+ * Is this thread in the middle of taking, holding or releasing that lock? (Asked by a handler that
+ * ran in between, or of a word that lies.) Without a list: in the middle of any.
+ */
+static inline bool crew__lock_covered(const crew__lock *lock, const crew__thread *self)
+{
+        return self->robust ? self->robust->list_op_pending == crew__lock_entry(lock, self->robust)
+                            : self->inside != 0;
+}
 
 /* Takes the lock if it is free and clean. */
 static inline bool crew__lock_try(crew__lock *lock, crew__hold *hold)
@@ -86,6 +107,7 @@ static inline bool crew__lock_try(crew__lock *lock, crew__hold *hold)
         uint32_t free_word = 0;
 
         hold->self = crew__thread_self();
+        hold->kept = false;
         crew__lock_cover(lock, hold);
         /* Acquire pairs with the release in crew__lock_release: what the last owner did inside is
          * seen inside. */

@@ -17,4 +17,11 @@ void crew__pid_namespace_inherit(void);
  */
 bool crew__pid_namespace_is(uint64_t inode);
 
+/* Where thread numbers and times since boot mean the same: pid and time namespace in one word; 0
+ * where /proc does not tell. */
+uint32_t crew__place(void);
+
+/* Is that this process's place? As above where it cannot be read. */
+bool crew__place_is(uint32_t place);
+
 #endif

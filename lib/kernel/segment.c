@@ -150,6 +150,7 @@ static int fill(crew__segment *s, const char *kind, const char *name, unsigned n
 
         if (getrandom(&s->ref, sizeof s->ref, GRND_NONBLOCK) != sizeof s->ref)
                 return crew__fail(errno ? errno : EIO, "getrandom: %m");
+        s->ref.word[0] = (s->ref.word[0] & ~(uint64_t)0xffff) | crew__ref_kind(kind);
         s->fd = make_memfd(kind, name, s->head + s->ring);
         if (s->fd < 0)
                 return s->fd == -EMFILE ? descriptor_error(kind, EMFILE, 1 + n_events) : s->fd;
@@ -184,6 +185,7 @@ int crew__segment_new(crew__segment **segment, const char *kind, const char *nam
         atomic_init(&s->references, 1);
         atomic_init(&s->notice, -1);
         s->head = crew__page_round(head);
+        s->used = head;
         s->ring = crew__page_round(ring);
         s->fd = -1;
         for (unsigned i = 0; i < CREW__SEGMENT_EVENTS; i++)
@@ -293,7 +295,7 @@ void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data
         unlock_registry();
 }
 
-int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, size_t ring, int fd,
+int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t used, size_t ring, int fd,
         const int events[CREW__SEGMENT_EVENTS])
 {
         crew__segment *s;
@@ -305,7 +307,8 @@ int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, siz
         atomic_init(&s->references, 1);
         atomic_init(&s->notice, -1);
         s->ref = ref;
-        s->head = head;
+        s->head = crew__page_round(used);
+        s->used = used;
         s->ring = ring;
         s->fd = fd;
         memcpy(s->events, events, sizeof s->events);

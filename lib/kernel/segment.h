@@ -20,9 +20,10 @@ enum { CREW__SEGMENT_EVENTS = 2 };
 typedef struct crew__segment {
         struct crew__segment *_Atomic next; /* in the registry; changed under its lock */
         _Atomic unsigned references;
-        crew_ref ref;     /* random */
+        crew_ref ref;     /* random, but for its kind */
         void *address;    /* of the head */
         size_t head;      /* bytes */
+        size_t used;      /* of these, what was asked for */
         size_t ring;      /* bytes in the file; twice as many are mapped behind the head */
         int fd;           /* the memfd */
         int events[CREW__SEGMENT_EVENTS]; /* descriptors that travel with it, or -1 */
@@ -36,6 +37,20 @@ typedef struct crew__segment {
         _Atomic int notice;            /* the memfd by which it is published, or -1, */
         _Atomic uint64_t notice_of;    /* and the generation that published it */
 } crew__segment;
+
+/*
+ * A ref says what it names: the first two letters of the kind are part of it. So nobody who can
+ * write to a segment can make it look like another kind to who trusts the ref.
+ */
+static inline uint16_t crew__ref_kind(const char *kind)
+{
+        return (uint16_t)((unsigned char)kind[0] << 8 | (unsigned char)kind[1]);
+}
+
+static inline bool crew__ref_is(crew_ref ref, const char *kind)
+{
+        return (ref.word[0] & 0xffff) == crew__ref_kind(kind);
+}
 
 size_t crew__page_size(void);
 size_t crew__page_round(size_t bytes);
@@ -67,11 +82,11 @@ int crew__segment_each(int (*visit)(crew__segment *segment, void *data), void *d
 void crew__segment_shed(bool (*granted)(const crew__segment *segment, void *data), void *data);
 
 /*
- * A segment of another process from what it sent: its sizes (multiples of the page size; the sender
- * is trusted), its memfd and its eventfds (or -1), which the segment then owns. One reference.
+ * A segment of another process from what it sent: its `used` and `ring` (the sender is trusted), its
+ * memfd and its eventfds (or -1), which the segment then owns. One reference.
  * -ENOMEM, -EINVAL: the descriptors are still the caller's.
  */
-int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t head, size_t ring, int fd,
+int crew__segment_attach(crew__segment **segment, crew_ref ref, size_t used, size_t ring, int fd,
         const int events[CREW__SEGMENT_EVENTS]);
 
 #endif

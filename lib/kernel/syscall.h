@@ -155,6 +155,13 @@ static inline int crew__sys_set_robust_list(struct robust_list_head *head)
         return (int)crew__syscall(SYS_set_robust_list, (long)head, sizeof *head, 0, 0, 0, 0);
 }
 
+/* The scheduling policy of a thread; -ESRCH: there is none with that number, not even one that is dead
+ * and was not collected. */
+static inline int crew__sys_sched_getscheduler(uint32_t tid)
+{
+        return (int)crew__syscall(SYS_sched_getscheduler, (long)tid, 0, 0, 0, 0, 0);
+}
+
 static inline int crew__sys_close_range(unsigned first, unsigned last, unsigned flags)
 {
         return (int)crew__syscall(SYS_close_range, first, last, flags, 0, 0, 0);

@@ -2,6 +2,8 @@
 #include "kernel/thread.h"
 
 #include "kernel/features.h"
+#include "kernel/namespace.h"
+#include "kernel/owner.h"
 #include "kernel/syscall.h"
 
 _Thread_local crew__thread crew__thread_cache __attribute__((tls_model("initial-exec")));
@@ -18,6 +20,8 @@ crew__thread *crew__thread_refresh(void)
         if (!crew__has(CREW__ROBUST_LIST) || crew__sys_get_robust_list(0, &head, &size) < 0)
                 head = NULL;
         self->robust = head;
+        self->claim = crew__claim_make(self->tid);
+        self->place = crew__place();
         self->generation = crew__generation();
         return self;
 }

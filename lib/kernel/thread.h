@@ -15,6 +15,8 @@ typedef struct crew__thread {
         uint64_t generation;
         uint32_t tid;
         struct robust_list_head *robust; /* glibc's, NULL where there is none (or disabled) */
+        uint32_t place;  /* crew__place() */
+        uint64_t claim;  /* crew__claim_make() */
         uint32_t inside; /* locks that it tries for or holds; counted only where there is no list */
 } crew__thread;
 

@@ -112,7 +112,7 @@ int crew_connection_open(crew_connection **c, crew_ref ref)
         if (r < 0)
                 return r;
         end = segment->address;
-        if (segment->head < sizeof *end || segment->ring || end->magic != CREW__PIPE_MAGIC ||
+        if (!crew__ref_is(ref, "pipe") || segment->head < sizeof *end || segment->ring || end->magic != CREW__PIPE_MAGIC ||
                 end->version != CREW__PIPE_VERSION || segment->events[0] < 0) {
                 (void)crew__segment_unref(segment);
                 return crew__fail(

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 
 /* What an epoll event is about; rows follow. */
-enum { THE_SOCKET = 0, THE_APPLICATION = 1, FIRST_ROW = 2 };
+enum { GRANTS = 0, BIRTHS = 1, THE_APPLICATION = 2, FIRST_ROW = 3 };
 
 /* What SIGKILL gets to end a worker that nobody has. */
 #define FAREWELL CREW_S(1)
@@ -169,7 +169,7 @@ static void catch_up(const brood *b, child *c)
                 const crew__segment *s = b->nest->grant[c->granted];
                 crew__ask ask = { .errand = CREW__ERRAND_GRANT,
                         .ref = s->ref,
-                        .head = s->head,
+                        .head = s->used,
                         .ring = s->ring };
                 int fds[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
 
@@ -196,32 +196,49 @@ static int grant(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS])
         return r;
 }
 
-static void serve(brood *b)
+static int perform(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS])
+{
+        int r = crew__nest_lift(b->nest, fds);
+
+        if (r < 0)
+                return r;
+        return ask->errand == CREW__ERRAND_SPAWN ? spawn(b, ask->row, fds) : grant(b, ask, fds);
+}
+
+/* One question from that socket. */
+static void serve(brood *b, int socket)
 {
         int fds[CREW__POST_FDS], with[CREW__POST_FDS] = { -1, -1, -1 }, r;
-        crew__answer answer = { .result = -EINVAL };
         crew__ask ask;
+        crew__answer answer;
 
-        r = (int)crew__post_receive(
-                b->nest->socket, &ask, sizeof ask, fds, CREW__POST_FDS);
+        r = (int)crew__post_receive(socket, &ask, sizeof ask, fds, CREW__POST_FDS);
         if (r == -EAGAIN || r == -EINTR)
                 return;
         /* The pool is gone. (A message that only lost its descriptors is answered.) */
         if (r == 0 || (r < 0 && r != -EMFILE))
                 crew__sys_exit(0);
-        answer.number = ask.number;
         if (r > 0)
-                r = crew__nest_lift(b->nest, fds);
-        if (r >= 0 && ask.errand == CREW__ERRAND_SPAWN)
-                r = spawn(b, ask.row, fds);
-        else if (r >= 0)
-                r = grant(b, &ask, fds);
+                r = perform(b, &ask, fds);
         if (r > 0)
                 with[0] = b->child[ask.row].pidfd;
-        answer.result = r;
-        (void)crew__post_send(b->nest->socket, &answer, sizeof answer, with, CREW__POST_FDS);
+        answer = (crew__answer){ .number = ask.number, .row = ask.row, .result = r };
+        (void)crew__post_send(socket, &answer, sizeof answer, with, CREW__POST_FDS);
         for (size_t i = 0; i < CREW__POST_FDS; i++)
                 (void)crew__close(fds[i]);
+}
+
+/* Endings and grants are looked at in between: a pool may ask for many workers at once. */
+static void hear(brood *b, uint64_t what)
+{
+        if (what == THE_APPLICATION)
+                crew__sys_exit(0);
+        else if (what == GRANTS)
+                serve(b, b->nest->socket);
+        else if (what == BIRTHS)
+                serve(b, b->nest->births);
+        else
+                (void)reap(b, (unsigned)(what - FIRST_ROW));
 }
 
 void crew__brood(crew__nest *nest)
@@ -233,21 +250,14 @@ void crew__brood(crew__nest *nest)
                 crew__sys_exit(1);
         b.child = calloc(nest->rows, sizeof *b.child);
         b.epoll = lift(&b, epoll_create1(EPOLL_CLOEXEC));
-        if (!b.child || b.epoll < 0 || watch(&b, nest->socket, THE_SOCKET) < 0 ||
+        if (!b.child || b.epoll < 0 || watch(&b, nest->socket, GRANTS) < 0 ||
+                watch(&b, nest->births, BIRTHS) < 0 ||
                 watch(&b, nest->application, THE_APPLICATION) < 0)
                 crew__sys_exit(1);
         for (;;) {
                 int n = epoll_wait(b.epoll, events, sizeof events / sizeof *events, -1);
 
-                for (int i = 0; i < n; i++) {
-                        uint64_t what = events[i].data.u64;
-
-                        if (what == THE_APPLICATION)
-                                crew__sys_exit(0);
-                        else if (what == THE_SOCKET)
-                                serve(&b);
-                        else
-                                (void)reap(&b, (unsigned)(what - FIRST_ROW));
-                }
+                for (int i = 0; i < n; i++)
+                        hear(&b, events[i].data.u64);
         }
 }

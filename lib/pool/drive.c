@@ -19,12 +19,10 @@
 #define TAG_WORKER (UINT64_C(2) << 32)
 #define TAG_ZYGOTE (UINT64_C(3) << 32)
 #define TAG_TIMER (UINT64_C(4) << 32)
+#define TAG_BIRTHS (UINT64_C(5) << 32)
 
 /* Rounds that found something in a row, without a look at the descriptors. */
 enum { STREAK = 64, AT_ONCE = 32 };
-
-/* How long a failed start of a worker is not repeated. */
-#define SPAWN_PAUSE CREW_MS(20)
 
 _Thread_local crew_pool *crew__driving;
 
@@ -81,7 +79,12 @@ void crew__unwatch(crew_pool *p, crew__worker *w)
 
 int crew__watch_zygote(crew_pool *p)
 {
-        return crew_waiter_fd(p->waiter, crew__zygote_fd(p->zygote), EPOLLIN, TAG_ZYGOTE);
+        int r = crew_waiter_fd(p->waiter, crew__zygote_fd(p->zygote), EPOLLIN, TAG_ZYGOTE);
+
+        if (r == 0)
+                r = crew_waiter_fd(
+                        p->waiter, crew__zygote_births_fd(p->zygote), EPOLLIN, TAG_BIRTHS);
+        return r;
 }
 
 /* The jobs whose callbacks are due, and the events: without the lock. */
@@ -97,8 +100,7 @@ static bool call_back(crew_pool *p)
         crew__pool_unlock(p);
         if (crew__link_alone(&called) && crew__link_alone(&notices))
                 return false;
-        CREW__EACH(at, &notices)
-        {
+        CREW__EACH (at, &notices) {
                 crew__notice *notice = CREW__OF(at, crew__notice, link);
 
                 p->on_event(&notice->event, p->user);
@@ -120,36 +122,6 @@ static bool call_back(crew_pool *p)
         return true;
 }
 
-/* Makes what is missing. True if there is more to do at once. */
-static bool make_workers(crew_pool *p, int64_t now)
-{
-        bool made = false;
-
-        if (p->terminated || p->spawn_at > now)
-                return false;
-        for (unsigned i = 0; i < p->n_workers && !p->terminated; i++) {
-                int r;
-
-                if (p->workers[i].state != CREW__EMPTY)
-                        continue;
-                r = crew__worker_make(p, &p->workers[i]);
-                made = true;
-                if (r == 0)
-                        continue;
-                crew__pool_lock(p);
-                if (r == -EPIPE)
-                        p->zygote_dead = true;
-                (void)snprintf(p->last_words, sizeof p->last_words, "worker %u cannot be made: %s",
-                        i, crew_error_detail());
-                p->spawn_at = now + SPAWN_PAUSE;
-                p->next_look = crew__earlier(p->next_look, p->spawn_at);
-                crew__count_death(p, now);
-                crew__pool_unlock(p);
-                return false;
-        }
-        return made;
-}
-
 static void zygote_died(crew_pool *p, int64_t now)
 {
         if (!p->broken)
@@ -160,6 +132,8 @@ static void zygote_died(crew_pool *p, int64_t now)
                 crew__worker *w = &p->workers[i];
 
                 /* They end with it; nobody will say how. */
+                if (w->state == CREW__ASKED)
+                        crew__worker_unask(p, w);
                 if (crew__worker_alive(w) || w->state == CREW__ENDING)
                         (void)crew__sys_pidfd_send_signal(w->pidfd, SIGKILL);
                 w->due = crew__earlier(w->due, now);
@@ -216,7 +190,10 @@ static void end_if_over(crew_pool *p)
         if (!over || crew__pool_finished(p))
                 return;
         (void)crew_waiter_cancel(p->waiter, TAG_ZYGOTE);
+        (void)crew_waiter_cancel(p->waiter, TAG_BIRTHS);
         (void)crew_waiter_cancel(p->waiter, TAG_TIMER);
+        /* A grant may wait for its answer, with the lock. It has one then. */
+        (void)crew__sys_pidfd_send_signal(crew__zygote_fd(p->zygote), SIGKILL);
         (void)pthread_mutex_lock(&p->zygote_lock);
         zygote = CREW__TAKE(p->zygote);
         (void)pthread_mutex_unlock(&p->zygote_lock);
@@ -236,6 +213,7 @@ static void hear(crew_pool *p, const crew_completion *c)
         if (kind == TAG_ZYGOTE) {
                 p->zygote_dead = true;
                 (void)crew_waiter_cancel(p->waiter, TAG_ZYGOTE);
+                (void)crew_waiter_cancel(p->waiter, TAG_BIRTHS);
         } else if (kind == TAG_WORKER) {
                 w = &p->workers[(uint32_t)c->tag];
                 crew__supervise(p, w, CREW__EVENT_DIED, crew_clock());
@@ -265,7 +243,8 @@ bool crew__drive(crew_pool *p)
         crew__publish(p);
         crew__pool_unlock(p);
         did |= call_back(p);
-        did |= make_workers(p, now);
+        did |= crew__take_births(p, now);
+        did |= crew__make_workers(p, now);
         end_if_over(p);
         return did;
 }

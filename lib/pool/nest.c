@@ -67,6 +67,8 @@ static int lift_all(crew__nest *nest)
         int r = lift(nest, &nest->socket);
 
         if (r == 0)
+                r = lift(nest, &nest->births);
+        if (r == 0)
                 r = lift(nest, &nest->application);
         if (r == 0)
                 r = lift(nest, &nest->plan.ruleset.fd);
@@ -84,12 +86,13 @@ static int close_rest(const crew__nest *nest)
         size_t n = 0;
         int *keep, r;
 
-        keep = calloc(6 + o->n_keep_fds + nest->n_grants * CREW__SEGMENT_EVENTS, sizeof *keep);
+        keep = calloc(7 + o->n_keep_fds + nest->n_grants * CREW__SEGMENT_EVENTS, sizeof *keep);
         if (!keep)
                 return -ENOMEM;
         for (int fd = 0; fd <= STDERR_FILENO; fd++)
                 keep[n++] = fd;
         keep[n++] = nest->socket;
+        keep[n++] = nest->births;
         keep[n++] = nest->application;
         if (nest->plan.ruleset.fd >= 0)
                 keep[n++] = nest->plan.ruleset.fd;

@@ -42,19 +42,20 @@ typedef struct crew__epitaph {
 enum crew__errand { CREW__ERRAND_SPAWN, CREW__ERRAND_GRANT };
 
 /* From the pool to the zygote (and grants from there to the workers) with the descriptors of a
- * segment: its memfd and its eventfds. */
+ * segment: its memfd and its eventfds. Spawns and grants come through a socket each: the driver
+ * asks for workers and goes on, who grants waits for the answer. */
 typedef struct crew__ask {
         uint64_t number; /* comes back in the answer: an answer that comes too late is dropped */
         uint32_t errand;
         uint32_t row;
         crew_ref ref;
-        uint64_t head, ring;
+        uint64_t head, ring; /* the former as it is used */
 } crew__ask;
 
 typedef struct crew__answer { /* to a spawn: with the pidfd */
         uint64_t number;
         int32_t result; /* pid, 0, or a negative errno */
-        int32_t padding;
+        uint32_t row;
 } crew__answer;
 
 /* The zygote, seen from inside; its workers inherit it. */
@@ -62,7 +63,8 @@ typedef struct crew__nest {
         const crew__zygote_options *options;
         crew__segment *pages;
         unsigned rows;
-        int socket;
+        int socket;      /* for grants */
+        int births;      /* for spawns */
         int application; /* its pidfd */
         pid_t application_pid;
         bool stale_out, stale_err;

@@ -167,13 +167,27 @@ static int make_zygote(crew_pool *p, const crew_pool_options *o)
         return r < 0 ? r : crew__watch_zygote(p);
 }
 
+/* While the zygote makes one, the lane of the next is made here. */
 static int make_workers(crew_pool *p)
 {
-        int r = 0;
+        unsigned next = 0, row = 0;
 
-        for (unsigned i = 0; i < p->n_workers && r == 0; i++)
-                r = crew__worker_make(p, &p->workers[i]);
-        return r;
+        while (next < p->n_workers || p->asked) {
+                bool more = next < p->n_workers && p->asked < CREW__ASK_AT_ONCE;
+                int asked = more ? crew__worker_ask(p, &p->workers[next]) : -EAGAIN;
+                int r;
+
+                if (asked == 0)
+                        next++;
+                else if (asked != -EAGAIN || !p->asked)
+                        return asked;
+                r = crew__worker_birth(p, &row);
+                if (r == 0 && asked < 0)
+                        r = crew__zygote_await(p->zygote, p->heard + CREW__ZYGOTE_PATIENCE);
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+        return 0;
 }
 
 static int make_thread(crew_pool *p)

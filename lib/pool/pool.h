@@ -34,7 +34,8 @@ enum {
         CREW__UNITS = 1024,    /* in a lane at most; a power of two */
         CREW__BATCH = 1 << 20, /* items in a unit at most */
         CREW__FAILURE_TEXT = 400,
-        CREW__SMALL = 40, /* results up to this size need no memory of their own */
+        CREW__ASK_AT_ONCE = 16, /* workers that the zygote is asked for and has not made yet */
+        CREW__SMALL = 40,       /* results up to this size need no memory of their own */
 };
 
 /* What the pool has to say about an item, with the words for it. */
@@ -110,6 +111,7 @@ typedef struct crew__notice {
 
 enum crew__worker_state {
         CREW__EMPTY,    /* no process: one is to be made */
+        CREW__ASKED,    /* the zygote was asked for one, for that lane */
         CREW__STARTING, /* it was made and has not taken a task yet */
         CREW__RUNNING,
         CREW__ENDING, /* it was told to end, by the close of its lane or a signal */
@@ -145,6 +147,7 @@ typedef struct crew__worker {
         uint64_t paced;   /* for which function */
         uint64_t refused; /* calls that were answered with EPERM */
         bool ever;        /* there was one before */
+        bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
 } crew__worker;
 
 /* A queue that the workers share with the program. */
@@ -193,6 +196,8 @@ struct crew_pool {
         int64_t *deaths;                     /* the last `restarts` of them */
         uint64_t n_deaths;
         int64_t spawn_at;  /* not before */
+        unsigned asked;    /* workers in ASKED; the driver's */
+        int64_t heard;     /* when the zygote was asked, or answered, last */
         int64_t next_look; /* the driver sleeps at most until then */
 
         crew_waiter *waiter; /* the driver's */
@@ -327,8 +332,6 @@ int crew__watch_zygote(crew_pool *p);
 
 /* member.c */
 
-/* Makes a worker in an empty row. Without the lock, by the driver. */
-int crew__worker_make(crew_pool *p, crew__worker *w);
 /* Its oldest unit gets its turn now. */
 void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now);
 /* When to look at the item that it is at, which has a deadline. */
@@ -350,6 +353,22 @@ bool crew__worker_began(const crew__worker *w);
 bool crew__worker_stuck(const crew__worker *w, int64_t now);
 /* Takes back what it has not begun, for others to run, unless it moves on. */
 void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
+
+/* birth.c */
+
+/* Asks for a worker in an empty row. By the driver, without the lock, as the next. 0; -EAGAIN: not
+ * before answers were taken. */
+int crew__worker_ask(crew_pool *p, crew__worker *w);
+/* Takes an answer. 1: there is a worker more; 0: there was none; *row is set where a row failed. */
+int crew__worker_birth(crew_pool *p, unsigned *row);
+/* Nobody waits for the answer any more: the row is empty. Under the lock. */
+void crew__worker_unask(crew_pool *p, crew__worker *w);
+/* A worker cannot be made: the crew_error_detail() of now says why. Under the lock. */
+void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
+/* Those that were asked for and have come; and asking for what is missing. True if there is more to
+ * do at once. The driver's, without the lock. */
+bool crew__take_births(crew_pool *p, int64_t now);
+bool crew__make_workers(crew_pool *p, int64_t now);
 
 /* granted.c */
 

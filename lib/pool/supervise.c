@@ -5,7 +5,8 @@
  * By the driver, under the pool's lock.
  *
  *              TIME                          DIED      END
- *   NONE       -                             -         GONE
+ *   EMPTY      -                             -         GONE
+ *   ASKED      too late?                     -         GONE
  *   STARTING   turn, deadline, cancelled     verdict   close the lane
  *   RUNNING    turn, deadline, cancelled     verdict   close the lane
  *   ENDING     kill, give up                 verdict   -
@@ -32,6 +33,8 @@
 #define FAREWELL CREW_S(1)
 /* After SIGKILL: memory takes time to go, uninterruptible sleep may last for ever. */
 #define LAST_RITES CREW_S(1)
+/* Between the two looks at a zygote that does not answer. */
+#define RECONSIDER CREW_MS(500)
 
 static void send(crew__worker *w, int sig)
 {
@@ -228,6 +231,40 @@ static void ending_time(crew__worker *w, int64_t now)
         w->due = crew__earlier(w->kill_at, w->give_up_at);
 }
 
+static bool any_alive(const crew_pool *p)
+{
+        for (unsigned i = 0; i < p->n_workers; i++) {
+                if (crew__worker_alive(&p->workers[i]))
+                        return true;
+        }
+        return false;
+}
+
+/*
+ * The zygote has not answered for long: it is stopped, or so large that its forks take longer.
+ * While there are other workers it is asked again; without any the tasks would wait for ever. Two
+ * looks, as the answer may be there when everything was stopped and goes on.
+ */
+static void asked_time(crew_pool *p, crew__worker *w, int64_t now)
+{
+        int64_t due = p->heard + CREW__ZYGOTE_PATIENCE;
+
+        if (now < due || !w->overdue) {
+                w->overdue = now >= due;
+                w->due = w->overdue ? now + RECONSIDER : due;
+                return;
+        }
+        crew__worker_unask(p, w);
+        (void)crew__fail(
+                ETIMEDOUT, "its zygote (pid %d) does not answer", (int)crew__zygote_pid(p->zygote));
+        crew__spawn_failed(p, w->row, now);
+        if (!any_alive(p))
+                crew__pool_break(p,
+                        "its zygote (pid %d), which makes the workers, does not answer: it is "
+                        "stopped",
+                        (int)crew__zygote_pid(p->zygote));
+}
+
 static void live_end(crew__worker *w, int64_t now)
 {
         if (w->closed)
@@ -244,6 +281,15 @@ void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event even
         case CREW__EMPTY:
                 if (event == CREW__EVENT_END)
                         w->state = CREW__GONE;
+                return;
+        case CREW__ASKED:
+                if (event == CREW__EVENT_TIME && !p->terminated)
+                        asked_time(p, w, now);
+                if (event == CREW__EVENT_END) {
+                        /* What is at the gate ends with the zygote. */
+                        crew__worker_unask(p, w);
+                        w->state = CREW__GONE;
+                }
                 return;
         case CREW__STARTING:
         case CREW__RUNNING:

@@ -189,6 +189,29 @@ int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c)
         return r;
 }
 
+static int open_shm(void **object, crew_ref ref)
+{
+        crew_shm *s;
+        int r = crew_shm_open(&s, ref);
+
+        if (r == 0)
+                *object = s;
+        return r;
+}
+
+int crew_task_shm(crew_task *t, crew_ref ref, void **data)
+{
+        void *object;
+        int r;
+
+        if (!t || !data)
+                return crew__fail(EINVAL, "task: no task, or nowhere to store the address");
+        r = lend(t, ref, "segment of shared memory", open_shm, &object);
+        if (r == 0)
+                *data = crew_shm_data(object);
+        return r;
+}
+
 void crew_task_status(crew_task *t, const char *text)
 {
         if (t && t->status)

@@ -205,8 +205,9 @@ void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
 {
         crew__ending ending = { .known = false };
 
+        /* After a terminate nobody asks how it ended, and the zygote may be stopped. */
         if (!crew__zygote_ending(p->zygote, w->row, &ending) && now < w->inquest &&
-                !p->zygote_dead) {
+                !p->zygote_dead && !p->terminated) {
                 w->due = now + CREW_MS(1) / 4;
                 return;
         }

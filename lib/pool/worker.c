@@ -4,7 +4,6 @@
 
 #include "base/cleanup.h"
 #include "kernel/generation.h"
-#include "kernel/lock.h"
 #include "kernel/namespace.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
@@ -170,8 +169,8 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
 }
 
 /* One task after another, until the lane is closed. */
-static void __attribute__((noreturn)) work(
-        crew__track *track, unsigned row, int control, crew__perch *perch)
+static void __attribute__((noreturn))
+work(crew__track *track, unsigned row, int control, crew__perch *perch)
 {
         static crew_task t; /* large, and the stack is the tasks' */
         crew__stopwatch watch = { .every = 1 };
@@ -267,10 +266,8 @@ void crew__worker_main(const crew__newborn *newborn)
         if (!nest->plan.none && nest->options->initializer)
                 check_threads(perch);
         note(perch, CREW__STAGE_SANDBOX);
-        if (!nest->plan.none) {
-                crew__lock_blindfold();
+        if (!nest->plan.none)
                 crew__sandbox_forbid();
-        }
         r = crew__plan_apply(&nest->plan, &a, &step);
         if (r < 0)
                 refuse(perch, r, step);

@@ -15,27 +15,33 @@
 #include "process/process.h"
 #include "status/page.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-/* A zygote that does not answer within this is stopped. A large one takes long to fork. */
-#define PATIENCE CREW_S(5)
-
 /* What SIGKILL gets to end it; the kernel gives back the memory of a large one first. */
 #define FAREWELL CREW_S(1)
 
+struct row {
+        pid_t worker;      /* last made */
+        uint64_t question; /* that is out; 0: none */
+        int lane;          /* that it asked for: the descriptor */
+};
+
 struct crew__zygote {
         uint64_t generation;
-        pthread_mutex_t lock; /* one question at a time */
+        pthread_mutex_t lock; /* one grant at a time */
         pid_t pid;
         int pidfd;
-        int socket;
-        uint64_t asked; /* number of the last question */
+        int socket;       /* for grants */
+        int births;       /* for spawns */
+        uint64_t asked;   /* number of the last grant */
+        uint64_t spawned; /* and of the last spawn */
         crew__segment *pages;
         unsigned rows;
-        pid_t worker[]; /* last made, by row */
+        struct row row[];
 };
 
 static int make_process(crew__nest *nest, int *pidfd)
@@ -61,24 +67,39 @@ static void abandon(pid_t pid)
         (void)waitpid(pid, NULL, __WALL);
 }
 
+static int connect_to(int *ours, int *its)
+{
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return crew__fail(errno, "pool: socket to its zygote: %m");
+        *ours = crew__above_stdio(pair[0]);
+        *its = pair[1];
+        return 0;
+}
+
 static int fork_zygote(crew__zygote *z, crew__nest *nest)
 {
         static const uint64_t all = UINT64_MAX;
-        int pair[2], pidfd = -1, pid;
+        int pidfd = -1, pid;
         uint64_t mask;
 
         nest->application = crew__self_pidfd();
         if (nest->application < 0)
                 return nest->application;
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-                return crew__fail(errno, "pool: socket to its zygote: %m");
-        nest->socket = pair[1];
+        pid = connect_to(&z->socket, &nest->socket);
+        if (pid == 0)
+                pid = connect_to(&z->births, &nest->births);
+        if (pid < 0) {
+                nest->socket = crew__close(nest->socket);
+                return pid;
+        }
         (void)crew__has(CREW__CLOSE_RANGE);
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &mask);
         pid = make_process(nest, &pidfd);
         (void)crew__sys_sigmask(SIG_SETMASK, &mask, NULL);
-        (void)close(pair[1]);
-        z->socket = crew__above_stdio(pair[0]);
+        (void)close(nest->socket);
+        (void)close(nest->births);
         if (pid > 0 && pidfd < 0) {
                 pidfd = crew__sys_pidfd_open(pid, 0);
                 if (pidfd < 0) {
@@ -123,16 +144,20 @@ static void describe(const crew__zygote *z, const crew__zygote_options *o)
 
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
 {
-        crew__nest nest = { .options = o, .rows = o->max_workers, .application_pid = getpid() };
+        crew__nest nest = { .options = o,
+                .rows = o->max_workers,
+                .application_pid = getpid(),
+                .socket = -1,
+                .births = -1 };
         crew__zygote *made;
         int r;
 
-        made = calloc(1, sizeof *made + o->max_workers * sizeof *made->worker);
+        made = calloc(1, sizeof *made + o->max_workers * sizeof *made->row);
         if (!made)
                 return crew__fail(ENOMEM, "pool: no memory for its zygote");
         made->generation = crew__generation();
         made->rows = o->max_workers;
-        made->pidfd = made->socket = -1;
+        made->pidfd = made->socket = made->births = -1;
         (void)pthread_mutex_init(&made->lock, NULL);
         r = crew__segment_new(&made->pages, "pool", o->name,
                 crew__perches_at(made->rows) + made->rows * crew__page_size(), 0, 0);
@@ -162,58 +187,26 @@ pid_t crew__zygote_pid(const crew__zygote *z)
         return z->pid;
 }
 
-/* The answer to a question; those to earlier ones, which nobody waited for, are dropped. */
-static int await_answer(crew__zygote *z, crew__answer *answer, int fds[CREW__POST_FDS])
-{
-        int64_t deadline = crew_clock() + PATIENCE;
-        int r;
-
-        for (;;) {
-                r = (int)crew__post_receive(
-                        z->socket, answer, sizeof *answer, fds, CREW__POST_FDS);
-                if (r > 0 && answer->number == z->asked)
-                        return 0;
-                if (r > 0 || r == -EMFILE) {
-                        (void)crew__close(fds[0]);
-                        if (r == -EMFILE && answer->number == z->asked)
-                                return r;
-                        continue;
-                }
-                if (r == 0 || r == -ECONNRESET)
-                        return -EPIPE;
-                if (r != -EAGAIN)
-                        return r;
-                r = crew__readable(z->socket, deadline);
-                if (r < 0 && r != -EINTR)
-                        return r;
-        }
-}
-
-static int ask(crew__zygote *z, crew__ask *question, const crew__segment *s, int *fd)
+/* Somebody else may hold a copy of the zygote's end of a socket: ask its pidfd. */
+static int send_question(
+        crew__zygote *z, int socket, const crew__ask *question, const crew__segment *s)
 {
         int send[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
-        int fds[CREW__POST_FDS] = { -1, -1, -1 }, r;
-        crew__answer answer = { .result = 0 };
+        int r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
 
-        (void)pthread_mutex_lock(&z->lock);
-        question->number = ++z->asked;
-        /* Somebody else may hold a copy of the zygote's end of the socket: ask its pidfd. */
-        r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
         if (r == 0)
-                r = crew__post_send(z->socket, question, sizeof *question, send, CREW__POST_FDS);
-        if (r == 0)
-                r = await_answer(z, &answer, fds);
-        (void)pthread_mutex_unlock(&z->lock);
-        if (r == -EPIPE || r == -ECONNRESET)
-                return crew__fail(EPIPE, "pool: its zygote (pid %d) is dead", (int)z->pid);
-        if (r == -EAGAIN || r == -ETIMEDOUT)
-                return crew__fail(
-                        ETIMEDOUT, "pool: its zygote (pid %d) does not answer", (int)z->pid);
-        if (r == 0)
-                r = answer.result;
-        *fd = fds[0];
-        return r < 0 ? crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r))
-                     : r;
+                r = crew__post_send(socket, question, sizeof *question, send, CREW__POST_FDS);
+        return r == -ECONNRESET ? -EPIPE : r;
+}
+
+static int dead(const crew__zygote *z)
+{
+        return crew__fail(EPIPE, "pool: its zygote (pid %d) is dead", (int)z->pid);
+}
+
+static int refused(const crew__zygote *z, int r)
+{
+        return crew__fail(-r, "pool: its zygote (pid %d): %s", (int)z->pid, strerror(-r));
 }
 
 static crew__perch *perch_of(const crew__zygote *z, unsigned row)
@@ -231,37 +224,104 @@ static void unseat(const crew__zygote *z, unsigned row)
         s->after = crew__status_clock();
 }
 
-static void seat(const crew__zygote *z, unsigned row, crew__lane *lane, pid_t pid)
+static void seat(const crew__zygote *z, unsigned row, int lane, pid_t pid)
 {
         crew__seat *s = crew__seat_of(z->pages, row);
 
-        s->lane = (uint32_t)crew__lane_segment(lane)->fd + 1;
+        s->lane = (uint32_t)lane + 1;
         s->makes++;
         atomic_store_explicit(&s->before, crew__status_clock(), memory_order_relaxed);
         atomic_store_explicit(&s->pid, (uint32_t)pid, memory_order_release);
 }
 
-int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid)
+int crew__zygote_ask(crew__zygote *z, unsigned row, crew__lane *lane)
 {
-        crew__ask question = { .errand = CREW__ERRAND_SPAWN, .row = row };
+        crew__ask question = { .errand = CREW__ERRAND_SPAWN, .row = row, .number = ++z->spawned };
         crew__perch *perch = perch_of(z, row);
-        int fd = -1, r;
+        int r;
 
         /* A worker of this row that is dead to everybody but us may still come to its gate: it
          * must not find the next one's open. Not the page itself: what a worker maps stays. */
         memset(perch, 0, sizeof *perch);
-        z->worker[row] = 0;
+        z->row[row].worker = 0;
         unseat(z, row);
-        r = ask(z, &question, crew__lane_segment(lane), &fd);
+        r = send_question(z, z->births, &question, crew__lane_segment(lane));
+        if (r == -EPIPE)
+                return dead(z);
         if (r < 0)
-                return r;
-        if (fd < 0)
-                return crew__fail(EMFILE, "pool: no descriptor is left for a worker's pidfd");
-        z->worker[row] = r;
-        seat(z, row, lane, r);
-        *pid = r;
-        *pidfd = crew__above_stdio(fd);
+                return refused(z, r);
+        z->row[row].question = question.number;
+        z->row[row].lane = crew__lane_segment(lane)->fd;
         return 0;
+}
+
+void crew__zygote_withdraw(crew__zygote *z, unsigned row)
+{
+        z->row[row].question = 0;
+}
+
+static int receive_answer(int socket, crew__answer *answer, int *fd)
+{
+        int fds[CREW__POST_FDS] = { -1, -1, -1 };
+        int r = (int)crew__post_receive(socket, answer, sizeof *answer, fds, CREW__POST_FDS);
+
+        *fd = fds[0];
+        if (r == 0 || r == -ECONNRESET)
+                return -EPIPE;
+        return r > 0 ? 1 : r;
+}
+
+int crew__zygote_birth(crew__zygote *z, crew__birth *birth)
+{
+        crew__answer answer = { .result = 0 };
+        struct row *row;
+        int fd, r;
+
+        for (;;) {
+                r = receive_answer(z->births, &answer, &fd);
+                if (r == -EPIPE)
+                        return dead(z);
+                if (r < 0 && r != -EMFILE)
+                        return r == -EAGAIN ? 0 : refused(z, r);
+                row = answer.row < z->rows ? &z->row[answer.row] : NULL;
+                if (row && row->question == answer.number)
+                        break;
+                /* The answer to a question that nobody waits for any more. */
+                (void)crew__close(fd);
+        }
+        row->question = 0;
+        *birth = (crew__birth){ .row = answer.row, .pidfd = -1, .pid = answer.result };
+        if (r == 1 && answer.result < 0)
+                birth->result = refused(z, answer.result);
+        else if (fd < 0)
+                birth->result =
+                        crew__fail(EMFILE, "pool: no descriptor is left for a worker's pidfd");
+        if (birth->result < 0)
+                return 1;
+        row->worker = birth->pid;
+        seat(z, birth->row, row->lane, birth->pid);
+        birth->pidfd = crew__above_stdio(fd);
+        return 1;
+}
+
+int crew__zygote_births_fd(const crew__zygote *z)
+{
+        return z->births;
+}
+
+int crew__zygote_await(crew__zygote *z, int64_t deadline)
+{
+        struct pollfd fds[2] = { { .fd = z->births, .events = POLLIN },
+                { .fd = z->pidfd, .events = POLLIN } };
+        int64_t left = crew_until(deadline);
+        struct timespec timeout = crew__timespec(left > 0 ? left : 0);
+        int r = ppoll(fds, 2, &timeout, NULL);
+
+        if (r < 0)
+                return -errno;
+        if (r > 0)
+                return 0;
+        return crew__fail(ETIMEDOUT, "pool: its zygote (pid %d) does not answer", (int)z->pid);
 }
 
 crew__pool_page *crew__zygote_page(const crew__zygote *z)
@@ -287,8 +347,8 @@ int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending)
 {
         const crew__epitaph *epitaph = crew__epitaph_of(z->pages, z->rows, row);
 
-        if (!z->worker[row] ||
-                atomic_load_explicit(&epitaph->pid, memory_order_acquire) != z->worker[row])
+        if (!z->row[row].worker ||
+                atomic_load_explicit(&epitaph->pid, memory_order_acquire) != z->row[row].worker)
                 return 0;
         *ending = epitaph->ending;
         return 1;
@@ -313,15 +373,47 @@ crew__report *crew__zygote_report(crew__zygote *z, unsigned row)
         return &perch_of(z, row)->report;
 }
 
+/* The answer to the last grant; those to earlier ones, which nobody waited for, are dropped. */
+static int await_answer(crew__zygote *z, crew__answer *answer)
+{
+        int64_t deadline = crew_clock() + CREW__ZYGOTE_PATIENCE;
+        int fd, r;
+
+        do {
+                r = receive_answer(z->socket, answer, &fd);
+                (void)crew__close(fd);
+                if (r == -EAGAIN) {
+                        r = crew__readable(z->socket, deadline);
+                        if (r == 0 || r == -EINTR)
+                                r = -EMFILE;
+                }
+        } while (r == -EMFILE || (r == 1 && answer->number != z->asked));
+        return r < 0 ? r : 0;
+}
+
 int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
 {
         crew__ask question = { .errand = CREW__ERRAND_GRANT,
                 .ref = segment->ref,
-                .head = segment->head,
+                .head = segment->used,
                 .ring = segment->ring };
-        int fd = -1;
+        crew__answer answer = { .result = 0 };
+        int r;
 
-        return ask(z, &question, segment, &fd);
+        (void)pthread_mutex_lock(&z->lock);
+        question.number = ++z->asked;
+        r = send_question(z, z->socket, &question, segment);
+        if (r == 0)
+                r = await_answer(z, &answer);
+        (void)pthread_mutex_unlock(&z->lock);
+        if (r == -EPIPE)
+                return dead(z);
+        if (r == -EAGAIN || r == -ETIMEDOUT)
+                return crew__fail(
+                        ETIMEDOUT, "pool: its zygote (pid %d) does not answer", (int)z->pid);
+        if (r == 0)
+                r = answer.result;
+        return r < 0 ? refused(z, r) : 0;
 }
 
 crew__zygote *crew__zygote_free(crew__zygote *z)
@@ -336,6 +428,7 @@ crew__zygote *crew__zygote_free(crew__zygote *z)
                 (void)crew__pidfd_collect(z->pidfd, &ending);
         }
         (void)crew__close(z->socket);
+        (void)crew__close(z->births);
         (void)crew__close(z->pidfd);
         (void)crew__segment_unref(z->pages);
         (void)pthread_mutex_destroy(&z->lock);

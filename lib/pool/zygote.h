@@ -27,6 +27,9 @@
 
 typedef struct crew__zygote crew__zygote;
 
+/* A zygote that does not answer for so long is stopped. A large one takes long to fork. */
+#define CREW__ZYGOTE_PATIENCE CREW_S(5)
+
 typedef struct crew__zygote_options {
         const crew__plan *plan;    /* the sandbox, prepared; NULL = none */
         const crew_limits *limits; /* or NULL */
@@ -80,12 +83,29 @@ int crew__zygote_fd(const crew__zygote *z);
 pid_t crew__zygote_pid(const crew__zygote *z);
 
 /*
- * Makes worker `row` with that lane: it is at the gate, and *pidfd (the caller's to close) and *pid
- * are set. The row's last worker is dead, or was never let through: then it is killed.
- * 0; -EPIPE: the zygote is dead; -ETIMEDOUT: it does not answer (5 s); -EAGAIN, -ENOMEM, -EMFILE;
- * -EBUSY: the last worker cannot be killed.
+ * Asks for worker `row` with that lane, which the caller keeps until the answer is there or the
+ * question withdrawn. The row's last worker is dead, or was never let through: then it is killed.
+ * By one thread at a time, as the three that follow. 0; -EPIPE: the zygote is dead; -EAGAIN: so
+ * many questions are out that answers have to be taken first.
  */
-int crew__zygote_spawn(crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
+int crew__zygote_ask(crew__zygote *z, unsigned row, crew__lane *lane);
+
+typedef struct crew__birth {
+        unsigned row;
+        int result; /* 0: it is at the gate; -EAGAIN, -ENOMEM, -EMFILE; -EBUSY: the last worker of
+                       the row cannot be killed. With words in crew_error_detail() */
+        int pidfd;  /* the taker's to close */
+        pid_t pid;
+} crew__birth;
+
+/* Takes an answer to a question that was not withdrawn: 1; 0: there is none yet; -EPIPE. */
+int crew__zygote_birth(crew__zygote *z, crew__birth *birth);
+void crew__zygote_withdraw(crew__zygote *z, unsigned row);
+
+/* Readable when there is an answer. */
+int crew__zygote_births_fd(const crew__zygote *z);
+/* Waits for that, or for the death of the zygote. 0; -ETIMEDOUT; -EINTR. */
+int crew__zygote_await(crew__zygote *z, int64_t deadline);
 
 /* Lets the newborn through. */
 int crew__zygote_release(crew__zygote *z, unsigned row);

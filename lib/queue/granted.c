@@ -151,9 +151,9 @@ static int stuck(crew_queue *q)
 }
 
 /* A lock that names this thread, which is in no lock: the only lie that shows at once. */
-static bool slandered(const crew__hold *hold)
+static bool slandered(const crew__lock *lock, const crew__hold *hold)
 {
-        return hold->self->robust ? !hold->self->robust->list_op_pending : !hold->self->inside;
+        return !crew__lock_covered(lock, hold->self);
 }
 
 int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold *hold,
@@ -175,7 +175,7 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
                 };
 
                 r = crew__lock_slow(lock_of(q, side), hold, &slice);
-                if (r == -EDEADLK && slandered(hold)) {
+                if (r == -EDEADLK && slandered(lock_of(q, side), hold)) {
                         atomic_store(&q->segment->blamed, hold->self->tid);
                         return stuck(q);
                 }

@@ -179,7 +179,7 @@ int crew_queue_open(crew_queue **q, crew_ref ref)
         if (r < 0)
                 return r;
         ring = segment->address;
-        if (segment->head < sizeof *ring || ring->magic != CREW__RING_MAGIC ||
+        if (!crew__ref_is(ref, "queue") || segment->head < sizeof *ring || ring->magic != CREW__RING_MAGIC ||
                 ring->version != CREW__RING_VERSION || ring->ring_bytes != segment->ring) {
                 (void)crew__segment_unref(segment);
                 return crew__fail(ENOENT, "the object with this ref is not a queue of this libcrew");

@@ -97,7 +97,8 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
  */
 void crew__sandbox_warm_up(void);
 
-/* Features that every sandbox refuses count as missing from here on, and are not tried. */
+/* Features that every sandbox refuses count as missing from here on, and are not tried; nor is /proc
+ * looked at for owners of locks. For the process that enters, not for one that shares memory. */
 void crew__sandbox_forbid(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/namespace.h"
+#include "kernel/owner.h"
 #include "kernel/syscall.h"
 #include "sandbox/apply.h"
 #include "status/page.h"
@@ -74,6 +75,7 @@ void crew__sandbox_forbid(void)
 {
         for (size_t i = 0; i < sizeof lost / sizeof *lost; i++)
                 crew__feature_forbid(lost[i]);
+        crew__owner_blindfold();
 }
 
 void crew__sandbox_warm_up(void)

@@ -192,21 +192,18 @@ static int task_victim(crew_task *t, const void *arg, size_t size)
 }
 
 /* The gate: between these two the newborn waits at it. */
-int __real_crew__zygote_spawn(
-        crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
-int __wrap_crew__zygote_spawn(
-        crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid);
+int __real_crew__zygote_birth(crew__zygote *z, crew__birth *birth);
+int __wrap_crew__zygote_birth(crew__zygote *z, crew__birth *birth);
 int __real_crew__zygote_release(crew__zygote *z, unsigned row);
 int __wrap_crew__zygote_release(crew__zygote *z, unsigned row);
 
 static _Thread_local pid_t newborn;
 
-int __wrap_crew__zygote_spawn(
-        crew__zygote *z, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid)
+int __wrap_crew__zygote_birth(crew__zygote *z, crew__birth *birth)
 {
-        int r = __real_crew__zygote_spawn(z, row, lane, pidfd, pid);
+        int r = __real_crew__zygote_birth(z, birth);
 
-        newborn = r == 0 ? *pid : 0;
+        newborn = r == 1 && birth->result == 0 ? birth->pid : 0;
         return r;
 }
 

@@ -126,7 +126,7 @@ TEST(zygote, "a stopped zygote: its workers go on, and the pool ends in time", "
         CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(500)));
         from = crew_clock();
         CHECK(crew_pool_free(p) == NULL);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(8)));
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(1)));
         CHECK(gone_within(zygote, 100));
 }
 

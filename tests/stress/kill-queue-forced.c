@@ -154,7 +154,7 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
         if (!pid)
                 pid = peer_start(survivor, s);
         for (int64_t until = began + test_slow(HANG); !s->listed && peer_now() < until;) {
-                atomic_store(&lock_of(s)->unlisted, 0);
+                atomic_store(&lock_of(s)->watched, 0);
                 peer_pause(CREW_MS(1));
         }
         if (!peer_await(&s->done, 1, s->listed ? CREW_S(5) : 0)) {

@@ -224,8 +224,8 @@ static int64_t longest_seen_through(struct crowd *c)
         do {
                 /* In the twin nobody may look for a dead owner either. */
                 if (!c->listed) {
-                        atomic_store(&c->q->ring->producers.lock.unlisted, 0);
-                        atomic_store(&c->q->ring->consumers.lock.unlisted, 0);
+                        atomic_store(&c->q->ring->producers.lock.watched, 0);
+                        atomic_store(&c->q->ring->consumers.lock.watched, 0);
                 }
                 now = longest_wait(c);
                 longest = now > longest ? now : longest;

@@ -13,7 +13,7 @@ static const struct {
         { "compute", "",
                 "brk munmap mremap getrandom clock_gettime clock_getres clock_nanosleep nanosleep "
                 "gettimeofday time sched_yield getcpu getpid gettid getppid getuid geteuid getgid "
-                "getegid rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group "
+                "getegid sched_getscheduler rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group "
                 "close fstat lseek poll ppoll",
                 "mmap mprotect madvise futex get_robust_list kill tgkill rt_sigaction read write "
                 "recvmsg prctl" },
@@ -26,7 +26,7 @@ static const struct {
                 "fdatasync sync_file_range fadvise64 readahead msync mlock mlock2 munlock sendfile "
                 "copy_file_range getsockopt getsockname getpeername shutdown uname sysinfo times "
                 "getrusage getrlimit getpriority getgroups getresuid getresgid getpgid getpgrp "
-                "getsid sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max "
+                "getsid sched_getaffinity sched_getparam sched_get_priority_max "
                 "sched_get_priority_min umask rt_sigpending rt_sigsuspend rt_sigtimedwait "
                 "close_range",
                 "sendto socketpair prlimit64 fcntl ioctl" },

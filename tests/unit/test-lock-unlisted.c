@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "kernel/lock.h"
+#include "kernel/owner.h"
 #include "kernel/syscall.h"
 #include "peer.h"
 
@@ -77,7 +78,7 @@ TEST(reaped, "an owner that is gone is found within two slices", "[unit][lock]")
         struct shared *s = share();
 
         peer_kill(start_holder(s));
-        CHECK_INT(atomic_load(&s->lock.unlisted), ==, 1);
+        CHECK_INT(atomic_load(&s->lock.watched), ==, 1);
         CHECK(!(atomic_load(&s->lock.word) & FUTEX_OWNER_DIED));
         expect_recovery(s);
         unshare_it(s);
@@ -182,13 +183,13 @@ TEST(reused_number, "a thread that only has the dead owner's number is not the o
         uint64_t claim = atomic_load(&s->lock.claim);
         crew__hold hold;
 
-        CHECK_INT((uint32_t)claim, ==, pid);
-        CHECK_INT(claim >> 32, !=, 0);
+        CHECK_INT(crew__claim_tid(claim), ==, pid);
+        CHECK_INT(claim >> CREW__CLAIM_TID_BITS, !=, 0);
         /* The claim of somebody before says nothing. */
         atomic_store(&s->lock.claim, claim + 1);
         CHECK_INT(take(s, &hold, CREW_MS(120)), ==, -ETIMEDOUT);
-        /* The owner started at another time than the thread with its number. */
-        atomic_store(&s->lock.claim, claim + ((uint64_t)1 << 32));
+        /* The owner had it before the thread with its number began. */
+        atomic_store(&s->lock.claim, (uint64_t)1 << CREW__CLAIM_TID_BITS | (uint32_t)pid);
         expect_recovery(s);
         peer_kill(pid);
         unshare_it(s);
@@ -221,7 +222,7 @@ TEST(raw_clone, "a child of a raw clone3 has no list and is found all the same",
         REQUIRE(take(s, &hold, CREW_NOW) == 0);
         crew__lock_release(&s->lock, &hold);
         raw_child(s);
-        CHECK_INT(atomic_load(&s->lock.unlisted), ==, 1);
+        CHECK_INT(atomic_load(&s->lock.watched), ==, 1);
         expect_recovery(s);
         unshare_it(s);
 }

@@ -81,7 +81,7 @@ TEST(free_lock, "a free lock is taken and released without a trace", "[unit][loc
         crew__lock_release(&s->lock, &hold);
         CHECK_INT(atomic_load(&s->lock.word), ==, 0);
         CHECK(pending() == before);
-        CHECK_INT(atomic_load(&s->lock.unlisted), ==, 0);
+        CHECK_INT(atomic_load(&s->lock.watched), ==, 0);
         unshare_it(s);
 }
 

@@ -398,7 +398,7 @@ TEST(lured, "a lock cannot make a worker do what its sandbox refuses", "[unit][p
         crew_failure failure = { .size = sizeof failure };
         ssize_t r;
 
-        atomic_store(&q->ring->producers.lock.unlisted, 1);
+        atomic_store(&q->ring->producers.lock.watched, 1);
         atomic_store(&q->ring->producers.lock.word, (uint32_t)getppid());
         r = crew_pool_apply(p, task_put, &ref, sizeof ref, NULL, 0, CREW_S(10),
                 CREW_OPT(task, .failure = &failure));

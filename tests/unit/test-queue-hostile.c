@@ -167,8 +167,8 @@ TEST(foreign_locks, "locks that name a live stranger delay a call to its timeout
         for (uint32_t unlisted = 0; unlisted < 2; unlisted++) {
                 atomic_store(&q->ring->producers.lock.word, (uint32_t)getppid());
                 atomic_store(&q->ring->consumers.lock.word, (uint32_t)getppid());
-                atomic_store(&q->ring->producers.lock.unlisted, unlisted);
-                atomic_store(&q->ring->consumers.lock.unlisted, unlisted);
+                atomic_store(&q->ring->producers.lock.watched, unlisted);
+                atomic_store(&q->ring->consumers.lock.watched, unlisted);
                 began = peer_now();
                 CHECK_INT(crew_queue_put(q, buf, 8, CREW_NOW), ==, -EAGAIN);
                 CHECK_INT(crew_queue_put(q, buf, 8, CREW_MS(50)), ==, -ETIMEDOUT);

@@ -252,7 +252,7 @@ TEST(zygote_dies, "when the zygote dies its workers do, and every call says so",
                 CHECK_INT(crew__readable(c.pidfd[i], died + test_slow(PEER_MS(500))), ==, 0);
         CHECK_INT(crew__readable(crew__zygote_fd(c.zygote), died + PEER_MS(500)), ==, 0);
         REQUIRE_OK(crew__lane_new(&lane, 64));
-        CHECK_INT(crew__zygote_spawn(c.zygote, 2, lane, &fd, &pid), ==, -EPIPE);
+        CHECK_INT(colony_try(&c, 2, lane, &fd, &pid), ==, -EPIPE);
         CHECK(strstr(crew_error_detail(), "dead") != NULL);
         CHECK_INT(crew__zygote_grant(c.zygote, crew__lane_segment(lane)), ==, -EPIPE);
         CHECK_INT(crew__zygote_ending(c.zygote, 1, &ending), ==, 0);

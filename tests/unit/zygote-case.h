@@ -60,12 +60,32 @@ static inline void colony_start(struct colony *c)
                 c->pidfd[i] = -1;
 }
 
+/* Asks, and waits for the answer. */
+static inline int colony_try(
+        struct colony *c, unsigned row, crew__lane *lane, int *pidfd, pid_t *pid)
+{
+        crew__birth birth;
+        int r = crew__zygote_ask(c->zygote, row, lane);
+
+        while (r == 0) {
+                r = crew__zygote_birth(c->zygote, &birth);
+                if (r == 0)
+                        r = crew__zygote_await(c->zygote, crew_clock() + CREW__ZYGOTE_PATIENCE);
+                if (r == 1 && birth.result == 0) {
+                        CHECK_INT(birth.row, ==, row);
+                        *pidfd = birth.pidfd;
+                        *pid = birth.pid;
+                }
+        }
+        return r == 1 ? birth.result : r;
+}
+
 static inline void colony_spawn(struct colony *c, unsigned row)
 {
         c->lane[row] = crew__lane_free(c->lane[row]);
         c->pidfd[row] = crew__close(c->pidfd[row]);
         REQUIRE_OK(crew__lane_new(&c->lane[row], COLONY_BYTES));
-        REQUIRE_OK(crew__zygote_spawn(c->zygote, row, c->lane[row], &c->pidfd[row], &c->pid[row]));
+        REQUIRE_OK(colony_try(c, row, c->lane[row], &c->pidfd[row], &c->pid[row]));
 }
 
 static inline void colony_hire(struct colony *c, unsigned row)

@@ -12,6 +12,8 @@
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
+#include <crew/shm.h>
+#include <crew/sync.h>
 #include <crew/wait.h>
 
 #endif

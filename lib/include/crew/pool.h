@@ -25,6 +25,7 @@
 #include <crew/process.h>
 #include <crew/queue.h>
 #include <crew/sandbox.h>
+#include <crew/shm.h>
 #include <errno.h>
 #include <stdarg.h>
 
@@ -277,6 +278,9 @@ CREW_PUBLIC int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q);
 /* A granted end of a pipe, likewise. The program uses the other end. Under a sandbox, descriptors
  * are sent and received with the word "unix" only. */
 CREW_PUBLIC int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c);
+
+/* Granted shared memory, likewise: where it is mapped. crew_shm_open(), after this, tells its size. */
+CREW_PUBLIC int crew_task_shm(crew_task *t, crew_ref ref, void **data);
 
 /* What the task is at, for those who look from outside (crew ps): up to 63 bytes of it are kept,
  * until the task ends or says something else; NULL or "" takes it back. No system call. */

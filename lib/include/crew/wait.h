@@ -7,10 +7,11 @@
  *
  * Operations are armed with a tag of the caller's choice and complete inside crew_waiter_wait, and
  * only there: buffers are touched and messages taken nowhere else, so a cancelled operation has
- * either completed before or has had no effect. join, get, put and recv fire once; readable, writable, fd
- * and timer until cancelled. An armed operation keeps its object alive, so every _free is safe. A
- * closed queue completes its operations once with -EPIPE (get and readable after the last message)
- * and disarms them.
+ * either completed before or has had no effect. join, get, put, recv, event and semaphore fire once;
+ * readable, writable, fd and timer until cancelled. An armed operation keeps its object alive, so
+ * every _free is safe (events and semaphores lie in memory of yours, which must stay). A closed queue
+ * completes its operations once with -EPIPE (get and readable after the last message) and disarms
+ * them.
  *
  * A waiter is used by one thread at a time (any thread; only crew_waiter_wake may come from others
  * meanwhile). In a forked child its calls answer -ECHILD. The kernel side is io_uring where there
@@ -21,6 +22,7 @@
 #include <crew/pipe.h>
 #include <crew/process.h>
 #include <crew/queue.h>
+#include <crew/sync.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,13 +38,15 @@ enum {
         CREW_WRITABLE, /* there may be room; again at every wait while there is */
         CREW_FD,       /* revents says what; again at every wait while it holds */
         CREW_TIMER,    /* result = expirations since the last completion */
+        CREW_EVENT,    /* result 0: the event is set, or was since it was armed */
+        CREW_ACQUIRED, /* result 0: a unit of the semaphore is the caller's */
         CREW_WOKEN,    /* crew_waiter_wake was called; tag and object are 0 */
 };
 
 typedef struct crew_completion {
         uint64_t tag;
         int64_t result; /* as above, or a negative errno */
-        void *object;   /* the process, queue or connection; NULL for fd, timer and wake */
+        void *object;   /* what it was armed with; NULL for fd, timer and wake */
         int kind;
         uint32_t revents; /* CREW_FD: EPOLLIN and so on */
 } crew_completion;
@@ -77,6 +81,8 @@ CREW_PUBLIC int crew_waiter_wait(crew_waiter *w, crew_completion *out, int max, 
  *   fd        `fd` has one of `events` (EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP; EPOLLERR and
  *             EPOLLHUP always). The descriptor must stay open while armed. -EPERM: a regular file.
  *   timer     in `first` ns from now, then every `every` ns (0 = once).
+ *   event     `e` is set, or was since. Without io_uring it is told within 20 ms.
+ *   semaphore takes one unit; without io_uring within 20 ms. Cancelled, it has taken none.
  */
 CREW_PUBLIC int crew_waiter_join(crew_waiter *w, crew_process *p, uint64_t tag);
 CREW_PUBLIC int crew_waiter_get(
@@ -89,6 +95,8 @@ CREW_PUBLIC int crew_waiter_readable(crew_waiter *w, crew_queue *q, uint64_t tag
 CREW_PUBLIC int crew_waiter_writable(crew_waiter *w, crew_queue *q, uint64_t tag);
 CREW_PUBLIC int crew_waiter_fd(crew_waiter *w, int fd, uint32_t events, uint64_t tag);
 CREW_PUBLIC int crew_waiter_timer(crew_waiter *w, int64_t first, int64_t every, uint64_t tag);
+CREW_PUBLIC int crew_waiter_event(crew_waiter *w, crew_event *e, uint64_t tag);
+CREW_PUBLIC int crew_waiter_semaphore(crew_waiter *w, crew_semaphore *s, uint64_t tag);
 
 /*
  * Disarms every operation with this tag. Returns how many (0: none, or all completed before);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Shared memory: made, inherited, granted to workers of a pool, refused to all others. */
+
+#include "pool-help.h"
+
+#include <crew/crew.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+POOL_WARM_UP
+
+TEST(basics, "memory has the size that was asked for, starts a page and is zero", "[live][shm]")
+{
+        static const size_t sizes[] = { 1, 512, 4096, 4097, 1000000 };
+
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                crew_auto(shm) s = NULL;
+                char *data;
+
+                REQUIRE_OK(crew_shm_new(&s, sizes[i], "basics"));
+                CHECK_INT(crew_shm_size(s), ==, sizes[i]);
+                data = crew_shm_data(s);
+                CHECK_INT((uintptr_t)data % (uintptr_t)sysconf(_SC_PAGESIZE), ==, 0);
+                for (size_t at = 0; at < sizes[i]; at++)
+                        REQUIRE(data[at] == 0);
+                memset(data, 'x', sizes[i]);
+        }
+}
+
+TEST(refused, "no bytes, too many bytes and long names are refused", "[live][shm]")
+{
+        crew_shm *s = NULL;
+        char name[80];
+
+        memset(name, 'n', sizeof name);
+        name[64] = '\0';
+        CHECK_INT(crew_shm_new(&s, 0, NULL), ==, -EINVAL);
+        CHECK_INT(crew_shm_new(&s, SIZE_MAX, NULL), ==, -EINVAL);
+        CHECK_INT(crew_shm_new(NULL, 1, NULL), ==, -EINVAL);
+        CHECK_INT(crew_shm_new(&s, 1, name), ==, -EINVAL);
+        CHECK(s == NULL);
+        name[63] = '\0';
+        CHECK_INT(crew_shm_new(&s, 1, name), ==, 0);
+        CHECK(crew_shm_free(s) == NULL);
+        CHECK(crew_shm_free(NULL) == NULL);
+}
+
+TEST(opened, "two handles are the same memory, which stays until the last is freed", "[live][shm]")
+{
+        crew_shm *a, *b, *none = NULL;
+        crew_ref ref;
+
+        REQUIRE_OK(crew_shm_new(&a, 10, NULL));
+        ref = crew_shm_ref(a);
+        REQUIRE_OK(crew_shm_open(&b, ref));
+        CHECK(crew_shm_data(a) == crew_shm_data(b));
+        CHECK_INT(crew_shm_size(b), ==, 10);
+        strcpy(crew_shm_data(a), "hello");
+        (void)crew_shm_free(a);
+        CHECK_STR(crew_shm_data(b), "hello");
+        (void)crew_shm_free(b);
+        CHECK_INT(crew_shm_open(&none, ref), ==, -ENOENT);
+        CHECK(none == NULL);
+}
+
+TEST(kinds, "a queue is not shared memory, nor the other way round", "[live][shm]")
+{
+        crew_auto(shm) s = NULL;
+        crew_auto(queue) q = NULL;
+        crew_auto(queue) none = NULL;
+        crew_shm *nothing = NULL;
+
+        REQUIRE_OK(crew_shm_new(&s, 65536, NULL));
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        CHECK_INT(crew_shm_open(&nothing, crew_queue_ref(q)), ==, -ENOENT);
+        CHECK_INT(crew_queue_open(&none, crew_shm_ref(s)), ==, -ENOENT);
+}
+
+static int add_one(void *arg)
+{
+        crew_shm *s = arg;
+
+        ++*(int *)crew_shm_data(s);
+        (void)crew_shm_free(s);
+        return 0;
+}
+
+TEST(forked, "a forked child has it at the same address, after the parent's handle too",
+        "[live][shm]")
+{
+        crew_auto(process) p = NULL;
+        crew_shm *s;
+        int *number;
+
+        REQUIRE_OK(crew_shm_new(&s, sizeof *number, NULL));
+        number = crew_shm_data(s);
+        *number = 41;
+        REQUIRE_OK(crew_process_launch(&p, add_one, s, NULL));
+        REQUIRE_OK(crew_process_join(p, CREW_S(10)));
+        CHECK_INT(*number, ==, 42);
+        (void)crew_shm_free(s);
+}
+
+struct account {
+        crew_lock lock;
+        int64_t balance;
+};
+
+CREW_TASK(deposit, crew_ref, size_t)(crew_task *t, const crew_ref *ref, size_t *size)
+{
+        struct account *a;
+        crew_shm *again;
+        void *data;
+        int r = crew_task_shm(t, *ref, &data);
+
+        if (r < 0)
+                return r;
+        r = crew_shm_open(&again, *ref);
+        if (r < 0)
+                return r;
+        *size = crew_shm_size(again);
+        (void)crew_shm_free(again);
+        a = data;
+        for (int i = 0; r >= 0 && i < 200; i++) {
+                r = crew_lock_acquire(&a->lock, CREW_S(10));
+                if (r < 0)
+                        return r;
+                a->balance++;
+                r = crew_lock_release(&a->lock);
+        }
+        return r;
+}
+
+static void with_words(const char *words, bool later)
+{
+        crew_auto(shm) s = NULL;
+        crew_auto(pool) pool = NULL;
+        struct account *a;
+        crew_ref refs[8], ref;
+        size_t sizes[8];
+
+        REQUIRE_OK(crew_shm_new(&s, sizeof *a, "account"));
+        a = crew_shm_data(s);
+        REQUIRE_OK(crew_lock_init(&a->lock));
+        ref = crew_shm_ref(s);
+        for (int i = 0; i < 8; i++)
+                refs[i] = ref;
+        REQUIRE_OK(crew_pool_new(&pool, 2,
+                CREW_OPT(pool, .sandbox = words, .grants = later ? NULL : &ref,
+                        .n_grants = later ? 0 : 1)));
+        if (later) {
+                CHECK_INT(deposit_apply(pool, &ref, sizes, CREW_S(20), NULL), ==, -ENOENT);
+                REQUIRE_OK(crew_pool_grant(pool, ref));
+        }
+        REQUIRE_OK(deposit_map(pool, refs, 8, sizes, CREW_S(20), NULL));
+        for (int i = 0; i < 8; i++)
+                CHECK_INT(sizes[i], ==, sizeof *a);
+        CHECK_INT(a->balance, ==, 8 * 200);
+}
+
+TEST(granted, "workers of every sandbox share a granted account", "[live][shm][pool]")
+{
+        with_words("none", false);
+        with_words("stdio", false);
+        with_words("compute", false);
+}
+
+TEST(granted_later, "what was not granted is not there until it is", "[live][shm][pool]")
+{
+        with_words("stdio", true);
+        with_words("compute", true);
+}
+
+TEST(sealed, "it can neither shrink nor grow, and has no name in a file system", "[live][shm]")
+{
+        crew_auto(shm) s = NULL;
+        char path[64], target[256];
+        bool found = false;
+
+        REQUIRE_OK(crew_shm_new(&s, 4096, "seen"));
+        for (int fd = 3; fd < 64 && !found; fd++) {
+                ssize_t n;
+
+                (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+                n = readlink(path, target, sizeof target - 1);
+                target[n > 0 ? n : 0] = '\0';
+                if (!strstr(target, "memfd:crew:shm:seen"))
+                        continue;
+                found = true;
+                CHECK(ftruncate(fd, 0) < 0 && errno == EPERM);
+                CHECK(ftruncate(fd, 1 << 20) < 0 && errno == EPERM);
+                CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        }
+        CHECK(found);
+}
