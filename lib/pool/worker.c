@@ -170,11 +170,12 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
 
 /* One task after another, until the lane is closed. */
 static void __attribute__((noreturn))
-work(crew__track *track, unsigned row, int control, crew__perch *perch)
+work(crew__track *track, unsigned row, const crew__nest *nest, crew__perch *perch)
 {
         static crew_task t; /* large, and the stack is the tasks' */
         crew__stopwatch watch = { .every = 1 };
         crew__lane_task task;
+        int64_t began = 0;
 
         for (;;) {
                 int r = crew__track_take(track, &task, CREW__NEVER);
@@ -191,15 +192,19 @@ work(crew__track *track, unsigned row, int control, crew__perch *perch)
                 t.worker = row;
                 t.attempt = task.attempt;
                 t.id = task.id;
-                t.control = control;
+                t.control = nest->number[0];
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
                 t.status = perch->status;
+                if (__builtin_expect(nest->traced, 0))
+                        began = crew_clock();
                 crew__stopwatch_start(&watch);
                 r = crew__task_run(
                         &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
                 crew__stopwatch_stop(&watch, &perch->gauge);
+                if (__builtin_expect(nest->traced, 0))
+                        crew__tape_note(&perch->tape, task.id, began, crew_clock());
                 if (perch->status[0])
                         perch->status[0] = '\0';
                 crew__track_done(track, r, t.result, t.text);
@@ -272,5 +277,5 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_READY);
-        work(track, newborn->row, nest->number[0], perch);
+        work(track, newborn->row, nest, perch);
 }
