@@ -123,7 +123,7 @@ static int own_number(crew__lock *lock, const crew__hold *hold, uint32_t word)
 
         if (!hold->kept)
                 return crew__fail_quick(EDEADLK,
-                        "this thread is inside a call on the same queue (a signal handler may not "
+                        "this thread is inside a call on the same object (a signal handler may not "
                         "use it)");
         if (claim == hold->self->claim || crew__lock_covered(lock, hold->self))
                 return crew__fail_quick(EDEADLK, "this thread holds the lock already");

@@ -167,6 +167,7 @@ static bool look_after(crew_pool *p, int64_t now)
                         crew__supervise(p, w, CREW__EVENT_END, now);
         }
         crew__feed(p);
+        did |= crew__feed_idle(p, now);
         for (unsigned i = 0; i < p->n_workers; i++) {
                 const crew__worker *w = &p->workers[i];
 

@@ -80,7 +80,7 @@ typedef struct crew__result_header {
         uint32_t count;
         int32_t status; /* of each item */
         uint32_t text;  /* bytes, without a zero */
-        uint64_t unused;
+        uint64_t took;  /* ns, of a batch; 0: not measured */
 } crew__result_header;
 
 _Static_assert(sizeof(crew__task_header) == CREW__LANE_HEADER, "headers do not wrap");

@@ -302,7 +302,8 @@ static crew__result_header read_header(const volatile crew__result_header *at)
                 .size = at->size,
                 .count = at->count,
                 .status = at->status,
-                .text = at->text };
+                .text = at->text,
+                .took = at->took };
 }
 
 /* A record with that header, of at most so many bytes, at `head`: what there is to know of it. */
@@ -333,6 +334,7 @@ static int describe(crew__lane *lane, uint64_t head, crew__result_header header,
                 .count = header.count,
                 .status = header.status,
                 .size = header.size,
+                .took = header.took < UINT32_MAX ? (uint32_t)header.took : UINT32_MAX,
                 .text = lane->text };
         return 1;
 }

@@ -64,6 +64,7 @@ typedef struct crew__lane_result {
         uint32_t count;   /* of items that all ended so, at least 1 */
         int32_t status;   /* what the function returned; positive ones are the worker's lie */
         size_t size;      /* of each; see crew__lane_copy */
+        uint32_t took;    /* ns for all of them, as the worker says; 0: it does not */
         const char *text; /* of crew_task_fail, "" if none; zero-terminated; until the next look */
 } crew__lane_result;
 

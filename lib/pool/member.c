@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A lane holds so much work: enough to bridge the time until the driver looks again. */
+/* A lane holds so much work: enough to bridge the time until the driver looks again. Of a map more,
+ * as its batches are made from what the lane holds, and each costs a wake or two. */
 #define AHEAD INT64_C(300000)
+#define AHEAD_OF_MAP INT64_C(2000000)
 
-/* With something that takes longer than that a worker has left its pace: what waits behind it is
- * taken back. */
+/* With an item that takes so much longer than expected a worker has left its pace: what waits
+ * behind it is taken back. */
 #define STUCK INT64_C(500000)
 
 /* So much work is worth a record of its own. */
@@ -37,7 +39,7 @@ static uint64_t depth(const crew__worker *w, const crew_result *job)
 
         /* The pace is one function's. */
         if (w->pace && w->paced == job->function)
-                most = (uint64_t)(AHEAD / w->pace);
+                most = (uint64_t)((job->map ? AHEAD_OF_MAP : AHEAD) / w->pace);
         if (most > CREW__BATCH)
                 most = CREW__BATCH;
         if (job->map && most / 2 > job->chunk)
@@ -85,9 +87,15 @@ bool crew__worker_began(const crew__worker *w)
         return w->items && crew__lane_begun(w->lane) - oldest(w)->id < oldest(w)->n;
 }
 
+/* When it has left its pace if nothing comes of what it is at. */
+static int64_t patience(const crew__worker *w)
+{
+        return w->drained + STUCK + (int64_t)(oldest(w)->n - 1) * w->pace;
+}
+
 bool crew__worker_stuck(const crew__worker *w, int64_t now)
 {
-        return w->items && now - w->drained > STUCK;
+        return w->items && now > patience(w);
 }
 
 int64_t crew__worker_watch(const crew__worker *w, int64_t now)
@@ -130,7 +138,7 @@ void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now)
                 else if (job->deadline)
                         w->late_at = crew__worker_watch(w, now);
                 if (w->items > 1)
-                        w->stuck_at = w->drained + STUCK;
+                        w->stuck_at = patience(w);
         }
         crew__worker_due(p, w);
 }
@@ -178,7 +186,7 @@ size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
                 w->drained = crew_clock();
                 crew__worker_turn(p, w, w->drained);
         } else if (w->stuck_at == CREW__NEVER) {
-                w->stuck_at = w->drained + STUCK;
+                w->stuck_at = patience(w);
                 crew__worker_due(p, w);
         }
         if (w->given == p->tasks_per_worker) {
@@ -253,16 +261,19 @@ static void take_in(crew__worker *w, const crew__lane_result *result)
         }
 }
 
-static void keep_pace(crew__worker *w, unsigned n, int64_t now)
+/* `took`: as the worker says, of all that it did; 0: it says nothing. It knows best, but not more
+ * than the pool has seen. */
+static void keep_pace(crew__worker *w, unsigned n, uint64_t took, int64_t now)
 {
-        int64_t sample = (now - w->drained) / n;
+        int64_t sample = now - w->drained;
 
-        sample = sample > 0 ? sample : 1;
-        /* Slower at once, faster by and by. */
-        if (!w->pace || sample > 2 * w->pace)
-                w->pace = sample;
-        else
-                w->pace = (3 * w->pace + sample) / 4 + 1;
+        if (took && took < (uint64_t)sample)
+                sample = (int64_t)took;
+        sample = sample / n > 0 ? sample / n : 1;
+        /* Slower by and by: it may have been preempted, and is taken back from if it was not. */
+        if (w->pace && sample > 2 * w->pace)
+                sample = 2 * w->pace;
+        w->pace = !w->pace || sample < w->pace ? sample : (w->pace + sample) / 2;
         w->drained = now;
 }
 
@@ -270,6 +281,7 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
 {
         crew__lane_result result;
         unsigned n = 0, records = 0;
+        uint64_t took = 0;
         int r = 0;
 
         if (!w->lane || w->lied || !crew__lane_ready(w->lane))
@@ -280,6 +292,7 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
                 take_in(w, &result);
                 crew__lane_drop(w->lane);
                 n += result.count;
+                took += result.took;
                 records++;
         }
         if (r < 0)
@@ -291,7 +304,7 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
                 crew__chronicle_tasks(p, w);
         if (w->state == CREW__STARTING)
                 w->state = CREW__RUNNING;
-        keep_pace(w, n, now);
+        keep_pace(w, n, took, now);
         crew__worker_turn(p, w, now);
         return n;
 }
@@ -336,11 +349,11 @@ static void take_back(crew_pool *p, crew__worker *w, size_t keep)
                 lie(w, crew_error_detail());
 }
 
-void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
+bool crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
 {
+        bool recalled = false;
         uint64_t at;
 
-        w->stuck_at = CREW__NEVER;
         /* From here on it begins nothing more, or is seen to be about to. */
         crew__lane_hold(w->lane, true);
         /* Before the results: one that it leaves now shows what it had done. */
@@ -348,6 +361,8 @@ void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
         if (crew__worker_drain(p, w, now) == 0 && !w->lied && w->items > 1) {
                 at -= oldest(w)->id;
                 take_back(p, w, at < oldest(w)->n ? (size_t)at + 1 : 1);
+                recalled = true;
         }
         crew__lane_hold(w->lane, false);
+        return recalled;
 }

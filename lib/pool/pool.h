@@ -139,7 +139,7 @@ typedef struct crew__worker {
         uint64_t watched; /* id of an item with a deadline */
         int64_t since;    /* it began before this */
         int64_t late_at;  /* when to look at that */
-        int64_t stuck_at; /* when to take back what waits behind what it does */
+        int64_t stuck_at; /* when others may take what waits behind what it does */
         int64_t due;      /* when to look at anything again */
         int64_t kill_at, give_up_at, inquest;
         int64_t drained;  /* when results came last */
@@ -279,6 +279,8 @@ int crew__submit(crew_pool *p, crew_result *job, bool unlimited);
 bool crew__pool_takes(crew_pool *p);
 /* Hands out what waits. Under the lock. */
 void crew__feed(crew_pool *p);
+/* Nothing waits: has somebody nothing to do, and somebody else more than it gets on with? */
+bool crew__feed_idle(crew_pool *p, int64_t now);
 /* Puts a unit at the head of what waits. What there is no memory for fails. The unit's reference
  * stays the caller's. */
 void crew__requeue(crew_pool *p, const crew__unit *unit);
@@ -352,8 +354,8 @@ size_t crew__worker_room(
 bool crew__worker_began(const crew__worker *w);
 /* Has it left its pace, with what it does? Then nothing is put behind that. */
 bool crew__worker_stuck(const crew__worker *w, int64_t now);
-/* Takes back what it has not begun, for others to run, unless it moves on. */
-void crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
+/* Takes back what it has not begun, for others to run; false: it moves on. */
+bool crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now);
 
 /* birth.c */
 

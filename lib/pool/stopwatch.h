@@ -4,16 +4,21 @@
 
 /*
  * How long the tasks of a worker take, for inspectors. Two looks at the clock are a tenth of a
- * short task, so while tasks are short one in 16 is timed and stands for those before it; once one
- * took longer each is. What is timed less often is weighted accordingly, so the picture is right on
- * average, and an outlier among short tasks may be missed.
+ * short task and several of the shortest, so while tasks are short one in 16 or in 128 is timed and
+ * stands for those before it; once one took longer each is. What is timed less often is weighted
+ * accordingly, so the picture is right on average, and an outlier among short tasks may be missed.
  */
 
 #include "status/pool-page.h"
 
 #include <crew/error.h>
 
-enum { CREW__STOPWATCH_EVERY = 16, CREW__STOPWATCH_SHORT = 20000 /* ns */ };
+enum {
+        CREW__STOPWATCH_EVERY = 16,
+        CREW__STOPWATCH_SHORT = 20000, /* ns */
+        CREW__STOPWATCH_SHORTEST_EVERY = 128,
+        CREW__STOPWATCH_SHORTEST = 500,
+};
 
 typedef struct crew__stopwatch {
         int64_t start;   /* 0: this one is not timed */
@@ -39,7 +44,12 @@ static inline void crew__stopwatch_stop(crew__stopwatch *s, crew__gauge *gauge)
                 atomic_load_explicit(bucket, memory_order_relaxed) + s->passed,
                 memory_order_relaxed);
         s->passed = 0;
-        s->every = took > CREW__STOPWATCH_SHORT ? 1 : CREW__STOPWATCH_EVERY;
+        if (took > CREW__STOPWATCH_SHORT)
+                s->every = 1;
+        else if (took > CREW__STOPWATCH_SHORTEST)
+                s->every = CREW__STOPWATCH_EVERY;
+        else
+                s->every = CREW__STOPWATCH_SHORTEST_EVERY;
 }
 
 #endif

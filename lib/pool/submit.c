@@ -62,11 +62,28 @@ crew_result *crew__job_new(
         return job;
 }
 
+/* What comes directly before the unit that waits in front is joined with it. */
+static bool join(crew_pool *p, const crew__unit *unit)
+{
+        crew__unit *front;
+
+        if (crew__link_alone(&p->again))
+                return false;
+        front = &CREW__OF(p->again.next, crew__again, link)->unit;
+        if (front->job != unit->job || front->attempt != unit->attempt ||
+                unit->item + unit->n != front->item)
+                return false;
+        front->item = unit->item;
+        front->n += unit->n;
+        p->queued += unit->n;
+        return true;
+}
+
 void crew__requeue(crew_pool *p, const crew__unit *unit)
 {
         crew__again *again;
 
-        if (unit->job->finished || !unit->n)
+        if (unit->job->finished || !unit->n || join(p, unit))
                 return;
         again = malloc(sizeof *again);
         if (!again) {
@@ -192,6 +209,26 @@ void crew__feed(crew_pool *p)
                         crew__lane_wake(w->lane);
         }
         p->turn++;
+}
+
+bool crew__feed_idle(crew_pool *p, int64_t now)
+{
+        bool idle = false, recalled = false;
+        struct next next;
+
+        for (unsigned i = 0; i < p->n_workers; i++)
+                idle |= crew__worker_alive(&p->workers[i]) && !p->workers[i].items;
+        if (!idle || peek(p, &next))
+                return false;
+        for (unsigned i = 0; i < p->n_workers; i++) {
+                crew__worker *w = &p->workers[i];
+
+                if (crew__worker_alive(w) && w->items > 1 && crew__worker_stuck(w, now))
+                        recalled |= crew__worker_recall(p, w, now);
+        }
+        if (recalled)
+                crew__feed(p);
+        return recalled;
 }
 
 /* Who runs one task soonest. */

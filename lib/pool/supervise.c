@@ -188,8 +188,9 @@ static void live_time(crew_pool *p, crew__worker *w, int64_t now)
 {
         const crew_result *job;
 
+        /* That the driver looks now is all that was wanted: see crew__feed_idle. */
         if (w->stuck_at <= now)
-                crew__worker_recall(p, w, now);
+                w->stuck_at = CREW__NEVER;
         if (w->lied) {
                 begin_end(w, CREW_DIED, 0, now);
                 return;

@@ -6,10 +6,11 @@
  * commit and the wake, the worker dies too.
  */
 
+#include "pool/track.h"
+
 #include "base/clock.h"
 #include "base/fail.h"
 #include "kernel/relax.h"
-#include "pool/lane-layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,39 +22,6 @@ enum {
         MIN_BUDGET = 500,
         PROBE_EVERY = 128,
         MAX_PAUSES = 64,
-};
-
-struct crew__track {
-        crew__lane_words *words;
-        char *tasks; /* each mapped twice in a row */
-        char *results;
-        size_t mapped;
-        uint64_t bytes;
-        uint64_t task_ring;
-        uint64_t result_ring;
-        uint64_t next;        /* behind the batches that are done */
-        uint64_t tail;        /* of the tasks, as it was last read; `next`: read it again */
-        uint64_t result_head; /* as it was last read */
-        uint64_t result_tail;
-        uint32_t hold; /* what it was before `tail` and the batch were read */
-        int result_event;
-        uint32_t budget;
-        uint32_t waits;
-        uint64_t ended;
-
-        /* The batch that is worked on, from its record. */
-        const crew__task_header *batch; /* NULL: none */
-        uint64_t id, function, size, stride;
-        uint32_t attempt, count, at;
-        bool single; /* it had one item from the beginning */
-
-        /* Results of it that are in the ring and not published. */
-        uint32_t done;
-        uint64_t done_size;
-
-        /* Where small arguments and results of a batch, which are packed, get their alignment. */
-        _Alignas(64) char argument[CREW__LANE_SMALL];
-        char result[CREW__LANE_SMALL];
 };
 
 static int map_at(char *at, size_t bytes, int fd, size_t offset)
@@ -167,19 +135,6 @@ static enum look look_for_task(crew__track *track)
         return NOTHING;
 }
 
-static bool has_room(crew__track *track, uint64_t need)
-{
-        if (track->result_ring - crew__lane_distance(track->result_tail, track->result_head,
-                                         track->result_ring) >=
-                need)
-                return true;
-        /* Acquire pairs with the release in crew__lane_drop: what lies before it was copied. */
-        track->result_head = atomic_load_explicit(&track->words->result_head, memory_order_acquire);
-        return track->result_ring - crew__lane_distance(track->result_tail, track->result_head,
-                                            track->result_ring) >=
-               need;
-}
-
 static bool is_held(crew__track *track)
 {
         return atomic_load_explicit(&track->words->hold, memory_order_acquire) & 1;
@@ -189,7 +144,7 @@ static bool is_held(crew__track *track)
 static bool ready(crew__track *track, uint64_t need)
 {
         if (need)
-                return has_room(track, need);
+                return crew__track_roomy(track, need);
         return track->batch ? !is_held(track) : look_for_task(track) != NOTHING;
 }
 
@@ -210,7 +165,7 @@ static bool spin(crew__track *track, uint64_t need, int64_t end)
 }
 
 /* As queue/spin.c does for a side of a queue: a budget that follows what paid off, then sleep. */
-static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
+int crew__track_wait(crew__track *track, uint64_t need, int64_t deadline)
 {
         crew__events *events = need ? &track->words->room_events : &track->words->task_events;
         uint32_t budget =
@@ -237,38 +192,9 @@ static int wait_for(crew__track *track, uint64_t need, int64_t deadline)
         return r == -EINTR ? 0 : r;
 }
 
-static void notify(crew__track *track)
+void crew__track_close(crew__track *track)
 {
-        crew__events_notify(&track->words->result_events, track->result_event);
-}
-
-/* A record of `bytes` at the tail is whole. */
-static void commit(crew__track *track, uint64_t bytes)
-{
-        track->result_tail = crew__lane_behind(track->result_tail, bytes, track->result_ring);
-        /* Release: a look that sees this tail sees the record. Its items count from here on. */
-        atomic_store_explicit(&track->words->result_tail, track->result_tail, memory_order_release);
-}
-
-static crew__result_header *header_at_tail(crew__track *track)
-{
-        return (void *)(track->results + crew__lane_offset(track->result_tail, track->result_ring));
-}
-
-/* Shows the results that are there. */
-static void publish(crew__track *track)
-{
-        if (!track->done)
-                return;
-        header_at_tail(track)->count = track->done;
-        commit(track, crew__result_bytes(track->done_size, track->done, 0));
-        track->done = 0;
-}
-
-/* Nothing of the batch is left. */
-static void close_batch(crew__track *track)
-{
-        publish(track);
+        (void)crew__track_publish(track);
         track->ended += track->at;
         atomic_store_explicit(&track->words->ended, track->ended, memory_order_relaxed);
         track->batch = NULL;
@@ -276,7 +202,7 @@ static void close_batch(crew__track *track)
         atomic_store_explicit(&track->words->freed, track->next, memory_order_release);
         /* Release: who sees the 0 sees all that was published. */
         atomic_store_explicit(&track->words->current, 0, memory_order_release);
-        notify(track);
+        crew__track_notify(track);
 }
 
 /* The next record is the batch, unless announce() then sees that it was taken back. */
@@ -293,6 +219,8 @@ static void open_batch(crew__track *track)
         track->attempt = header->attempt;
         track->count = atomic_load_explicit(&header->count, memory_order_relaxed);
         track->single = track->count == 1;
+        if (!track->single)
+                track->since = crew_clock();
         track->at = 0;
 }
 
@@ -324,10 +252,8 @@ static int retreat(crew__track *track, int64_t deadline)
 {
         int r;
 
-        if (track->done) {
-                publish(track);
-                notify(track);
-        }
+        if (crew__track_publish(track))
+                crew__track_notify(track);
         atomic_store_explicit(&track->words->current, 0, memory_order_release);
         if (track->at == 0) {
                 track->batch = NULL;
@@ -338,14 +264,14 @@ static int retreat(crew__track *track, int64_t deadline)
                 track->hold = atomic_load_explicit(&track->words->hold, memory_order_acquire);
                 if (!(track->hold & 1))
                         break;
-                r = wait_for(track, 0, deadline);
+                r = crew__track_wait(track, 0, deadline);
                 if (r < 0)
                         return r;
         }
         track->tail = track->next;
         track->count = atomic_load_explicit(&track->batch->count, memory_order_relaxed);
         if (track->at >= track->count)
-                close_batch(track);
+                crew__track_close(track);
         return 0;
 }
 
@@ -355,7 +281,7 @@ static const void *argument(crew__track *track)
 
         if (track->stride % CREW__LANE_ALIGN == 0 || track->at == 0)
                 return at;
-        memcpy(track->argument, at, track->size);
+        crew__track_copy(track->argument, at, track->size);
         return track->argument;
 }
 
@@ -370,7 +296,7 @@ int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline
                         if (look == CLOSED)
                                 return 0;
                         if (look == NOTHING) {
-                                r = wait_for(track, 0, deadline);
+                                r = crew__track_wait(track, 0, deadline);
                                 if (r < 0)
                                         return r;
                                 continue;
@@ -378,102 +304,19 @@ int crew__track_take(crew__track *track, crew__lane_task *task, int64_t deadline
                 }
                 if (!track->batch)
                         open_batch(track);
-                if (announce(track)) {
-                        *task = (crew__lane_task){ .id = track->id + track->at,
-                                .function = track->function,
-                                .attempt = track->attempt,
-                                .count = track->count - track->at,
-                                .data = argument(track),
-                                .size = track->size };
+                if (__builtin_expect(announce(track), 1)) {
+                        task->id = track->id + track->at;
+                        task->function = track->function;
+                        task->attempt = track->attempt;
+                        task->count = track->count - track->at;
+                        task->data = argument(track);
+                        task->size = track->size;
                         return 1;
                 }
                 r = retreat(track, deadline);
                 if (r < 0)
                         return r;
         }
-}
-
-/* Where the next result of that size goes, behind those that are not published; these are if it
- * does not fit to them, or if the pool would wait long for so much. */
-static char *place_for(crew__track *track, uint64_t size)
-{
-        uint64_t need = crew__result_bytes(size, track->done + 1, CREW__LANE_TEXT);
-
-        if (track->done && (track->done_size != size || need > track->result_ring / 4 ||
-                                   !has_room(track, need))) {
-                publish(track);
-                notify(track);
-        }
-        if (!track->done) {
-                /* With the longest text: whether there will be one is not known yet. */
-                need = crew__result_bytes(size, 1, CREW__LANE_TEXT);
-                while (__builtin_expect(!has_room(track, need), 0))
-                        (void)wait_for(track, need, CREW__NEVER);
-        }
-        return (char *)header_at_tail(track) + CREW__LANE_HEADER +
-               track->done * crew__lane_stride(size);
-}
-
-void *crew__track_reserve(crew__track *track, size_t size)
-{
-        if (size > track->bytes) {
-                (void)crew__fail(EMSGSIZE,
-                        "a result of %zu bytes, and the lanes of the pool take at most %llu", size,
-                        (unsigned long long)track->bytes);
-                return NULL;
-        }
-        return track->single || size > CREW__LANE_SMALL ? place_for(track, size) : track->result;
-}
-
-/* A record of its own. */
-static void answer(crew__track *track, int32_t status, size_t size, const char *text)
-{
-        size_t length = text ? strnlen(text, CREW__LANE_TEXT - 1) : 0;
-        crew__result_header *header;
-        char *data;
-
-        publish(track);
-        data = place_for(track, size);
-        if (length)
-                memcpy(data + crew__result_text_at(size, 1), text, length);
-        header = header_at_tail(track);
-        *header = (crew__result_header){ .id = track->id + track->at,
-                .size = (uint32_t)size,
-                .count = 1,
-                .status = status,
-                .text = (uint32_t)length };
-        commit(track, crew__result_bytes(size, 1, length));
-}
-
-/* One more of those that are to be published. */
-static void append(crew__track *track, size_t size)
-{
-        char *data = place_for(track, size);
-
-        if (size && size <= CREW__LANE_SMALL)
-                memcpy(data, track->result, size);
-        if (!track->done) {
-                track->done_size = size;
-                *header_at_tail(track) = (crew__result_header){ .id = track->id + track->at,
-                        .size = (uint32_t)size };
-        }
-        track->done++;
-}
-
-void crew__track_done(crew__track *track, int32_t status, size_t size, const char *text)
-{
-        if (size > track->bytes)
-                status = -EMSGSIZE;
-        if (track->single)
-                answer(track, status, status ? 0 : size, text);
-        else if (status)
-                answer(track, status, 0, text);
-        else
-                append(track, size);
-        if (++track->at == track->count)
-                close_batch(track);
-        else if (status)
-                notify(track);
 }
 
 bool crew__track_cancelled(crew__track *track)

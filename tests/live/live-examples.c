@@ -241,3 +241,21 @@ TEST(pool_epoll, "pool-epoll", "[live][pool][examples]")
         CHECK_STR(run.raw, "5 tasks, sum of squares 55\n");
         CHECK_INT(run.status, ==, 0);
 }
+
+TEST(sync_account, "sync-account", "[live][sync][examples]")
+{
+        struct run run;
+
+        run_program(&run, "sync-account", NULL, NULL, true);
+        CHECK_STR(run.raw, "余额:20000\nits owner died, 余额:20010\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(sync_pool, "sync-pool", "[live][sync][pool][examples]")
+{
+        struct run run;
+
+        run_program(&run, "sync-pool", NULL, NULL, true);
+        CHECK_STR(run.raw, "332833500\n");
+        CHECK_INT(run.status, ==, 0);
+}

@@ -198,3 +198,76 @@ TEST(sealed, "it can neither shrink nor grow, and has no name in a file system",
         }
         CHECK(found);
 }
+
+/* The cases of CPython's SharedMemory, named after those that they are counterparts of. */
+
+static int change_bytes(void *arg)
+{
+        crew_shm *shm;
+        crew_ref ref;
+
+        memcpy(&ref, arg, sizeof ref);
+        if (crew_shm_open(&shm, ref) < 0)
+                return 1;
+        memset(crew_shm_data(shm), 42, crew_shm_size(shm));
+        (void)crew_shm_free(shm);
+        return 0;
+}
+
+TEST(shared_memory, "test_shared_memory_basics and test_shared_memory_across_processes",
+        "[live][shm][cpython]")
+{
+        crew_shm *a, *b, *gone = NULL;
+        crew_process *p;
+        crew_ref ref;
+        unsigned char *bytes;
+
+        REQUIRE_OK(crew_shm_new(&a, 512, "test01_tsmb"));
+        REQUIRE_OK(crew_shm_open(&b, crew_shm_ref(a)));
+        CHECK_INT(crew_shm_size(a), ==, 512);
+        CHECK_INT(crew_shm_size(b), ==, 512);
+        bytes = crew_shm_data(a);
+        bytes[0] = 42;
+        CHECK_INT(*(unsigned char *)crew_shm_data(b), ==, 42);
+        ref = crew_shm_ref(a);
+        REQUIRE_OK(crew_process_launch(&p, change_bytes, &ref, NULL));
+        REQUIRE_OK(crew_process_join(p, CREW_S(15)));
+        (void)crew_process_free(p);
+        for (int i = 0; i < 512; i++)
+                REQUIRE(bytes[i] == 42);
+        (void)crew_shm_free(a);
+        (void)crew_shm_free(b);
+        CHECK_INT(crew_shm_open(&gone, ref), ==, -ENOENT);
+}
+
+/* test_shared_memory_cleaned_after_process_termination: there a tracker process has to see to it.
+ */
+static int make_and_wait(void *arg)
+{
+        crew_connection *c = arg;
+        crew_shm *shm;
+
+        if (crew_shm_new(&shm, 10, "psm_leak") < 0 ||
+                crew_connection_send(c, "x", 1, CREW_S(5)) < 0)
+                return 1;
+        for (;;)
+                (void)pause();
+}
+
+TEST(terminated, "test_shared_memory_cleaned_after_process_termination", "[live][shm][cpython]")
+{
+        crew_connection *mine, *theirs;
+        crew_process *p;
+        char byte;
+
+        REQUIRE_OK(crew_pipe(&mine, &theirs, true));
+        REQUIRE_OK(crew_process_launch(&p, make_and_wait, theirs, NULL));
+        REQUIRE(crew_connection_recv(mine, &byte, 1, CREW_S(10)) == 1);
+        REQUIRE_OK(crew_process_kill(p));
+        REQUIRE_OK(crew_process_join(p, CREW_S(10)));
+        CHECK_INT(access("/dev/shm/psm_leak", F_OK), ==, -1);
+        CHECK_INT(access("/dev/shm/crew:shm:psm_leak", F_OK), ==, -1);
+        (void)crew_process_free(p);
+        (void)crew_connection_free(mine);
+        (void)crew_connection_free(theirs);
+}

@@ -237,6 +237,15 @@ CREW_PUBLIC int crew_process_signal(crew_process *p, int sig);
 CREW_PUBLIC int crew_process_terminate(crew_process *p); /* SIGTERM */
 CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
 
+/*
+ * SIGKILL to the process and to all that it has started, as far as they can be found in /proc: its
+ * children and theirs, and with CREW_PROCESS_GROUP or _SESSION who is still in that group or session,
+ * also when the process itself has ended. They are stopped until nobody new is found, then killed.
+ * Not found is who left the session and whose parents are gone (a daemon), and who is another user's.
+ * Returns how many were killed; -ESRCH before the start; -ECHILD.
+ */
+CREW_PUBLIC int crew_process_kill_tree(crew_process *p);
+
 /* Its pidfd, readable once it has ended; borrowed from the handle. -ESRCH before the start. */
 CREW_PUBLIC int crew_process_fd(const crew_process *p);
 

@@ -55,7 +55,8 @@ typedef struct crew_barrier {
 } CREW_SYNC_ crew_barrier;
 
 /* What acquire answers besides 0: the lock is yours, but its owner died inside. What it guards may be
- * half changed. Mend it; nothing else has to be done, and the next acquire answers 0. */
+ * half changed, and who waits for that on a condition may not have been notified. Mend it and
+ * notify; the next acquire answers 0. */
 enum { CREW_OWNER_DIED = 1 };
 
 /*
@@ -84,6 +85,25 @@ CREW_PUBLIC int crew_rlock_acquire(crew_rlock *l, int64_t timeout);
 CREW_PUBLIC int crew_rlock_release(crew_rlock *l);
 
 /*
+ * A condition of what a lock guards. The caller owns the lock, and owns it again after the wait,
+ * whatever that answers (but -EPERM, -EINVAL). Wait in a loop that looks at the condition itself.
+ *
+ * wait: 0: notified, and nobody else was by the same notify; CREW_OWNER_DIED: the lock is the
+ * caller's but its last owner died inside, notified or not; -EAGAIN, -ETIMEDOUT: not notified;
+ * -EINTR; -EPERM: the caller does not own the lock. The timeout bounds the wait for the notify; the
+ * lock is taken back however long others keep it. wait_rlock lets an rlock go completely and
+ * restores how often it was acquired.
+ *
+ * notify wakes up to `n` of those that wait, notify_all all; 0. Call them with the lock held. A
+ * waiter that is killed before it owns the lock again leaves its notify to another one.
+ */
+CREW_PUBLIC int crew_condition_init(crew_condition *c);
+CREW_PUBLIC int crew_condition_wait(crew_condition *c, crew_lock *l, int64_t timeout);
+CREW_PUBLIC int crew_condition_wait_rlock(crew_condition *c, crew_rlock *l, int64_t timeout);
+CREW_PUBLIC int crew_condition_notify(crew_condition *c, unsigned n);
+CREW_PUBLIC int crew_condition_notify_all(crew_condition *c);
+
+/*
  * A flag that is waited for. set and clear: 0. wait: 0 if it is set, or was for a moment during the
  * wait; -EAGAIN, -ETIMEDOUT; -EINTR. set is async-signal-safe.
  */
@@ -106,6 +126,27 @@ CREW_PUBLIC int crew_semaphore_init(crew_semaphore *s, unsigned value, unsigned 
 CREW_PUBLIC int crew_semaphore_acquire(crew_semaphore *s, int64_t timeout);
 CREW_PUBLIC int crew_semaphore_release(crew_semaphore *s);
 CREW_PUBLIC unsigned crew_semaphore_value(const crew_semaphore *s);
+
+/*
+ * A barrier: nobody passes until `parties` threads have come; then all do, and it starts afresh.
+ *
+ * wait: 0 to parties - 1, for each party another number, in the order they came: all are there.
+ * -ETIMEDOUT, -EAGAIN (CREW_NOW): they are not, and the barrier is broken now. -ECANCELED: it is or
+ * was broken while this party waited: another one ran out of time, died while it waited (seen within
+ * 100 ms, in a worker's sandbox once it was collected), or called abort or reset. -EINTR: a signal
+ * handler ran; the party counts as come, and its next wait goes on where this one ended. -EXDEV and
+ * -EINVAL as for locks. A party that dies before it comes is only missed: give waits a timeout.
+ *
+ * A broken barrier refuses everybody until reset, which also breaks the wait of those who are there.
+ * abort breaks it. Both: 0. parties, waiting and broken: what was so a moment ago.
+ */
+CREW_PUBLIC int crew_barrier_init(crew_barrier *b, unsigned parties);
+CREW_PUBLIC int crew_barrier_wait(crew_barrier *b, int64_t timeout);
+CREW_PUBLIC int crew_barrier_reset(crew_barrier *b);
+CREW_PUBLIC int crew_barrier_abort(crew_barrier *b);
+CREW_PUBLIC unsigned crew_barrier_parties(const crew_barrier *b);
+CREW_PUBLIC unsigned crew_barrier_waiting(const crew_barrier *b);
+CREW_PUBLIC bool crew_barrier_broken(const crew_barrier *b);
 
 #ifdef __cplusplus
 }
