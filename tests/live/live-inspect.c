@@ -5,6 +5,7 @@
 #include <crew/crew.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 POOL_WARM_UP
 
@@ -253,6 +254,43 @@ TEST(pool, "a pool, its workers and their tasks are seen", "[live][inspect]")
         CHECK_INT(busy, ==, 2);
         CHECK_INT(idle, ==, 1);
         CHECK(queue(s, "") && queue(s, "")->granted);
+        REQUIRE_OK(crew_queue_close(end));
+        crew_pool_close(pool);
+        CHECK_INT(crew_pool_join(pool, CREW_S(20)), ==, 0);
+}
+
+static int hide(crew_task *t, const void *arg, size_t size)
+{
+        if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+                return -errno;
+        return linger(t, arg, size);
+}
+
+TEST(hidden, "a worker that cannot be dumped is seen through its pool", "[live][inspect]")
+{
+        crew_auto(queue) said = NULL;
+        crew_auto(queue) end = NULL;
+        crew_auto(pool) pool = NULL;
+        crew_auto(snapshot) s = NULL;
+        const crew_process_info *p;
+        crew_ref refs[2];
+        unsigned seen = 0;
+        int one;
+
+        REQUIRE_OK(crew_queue_new(&said, 10, NULL));
+        REQUIRE_OK(crew_queue_new(&end, 10, NULL));
+        refs[0] = crew_queue_ref(said);
+        refs[1] = crew_queue_ref(end);
+        REQUIRE_OK(crew_pool_new(&pool, 1,
+                CREW_OPT(
+                        pool, .name = "hiding", .sandbox = "none", .grants = refs, .n_grants = 2)));
+        REQUIRE_OK(crew_pool_apply_async(pool, hide, refs, sizeof refs, NULL, NULL));
+        REQUIRE_OK(CREW_GET(said, &one, CREW_S(20)));
+        s = look(NULL);
+        for (size_t i = 0; crew_snapshot_process(s, i, &p) == 0; i++)
+                seen += p->role == CREW_ROLE_WORKER && strcmp(p->name, "hiding-worker-0") == 0 &&
+                        p->state == CREW_STATE_BUSY && strcmp(p->status, "half?[31m done") == 0;
+        CHECK_INT(seen, ==, 1);
         REQUIRE_OK(crew_queue_close(end));
         crew_pool_close(pool);
         CHECK_INT(crew_pool_join(pool, CREW_S(20)), ==, 0);
