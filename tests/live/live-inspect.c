@@ -296,6 +296,60 @@ TEST(hidden, "a worker that cannot be dumped is seen through its pool", "[live][
         CHECK_INT(crew_pool_join(pool, CREW_S(20)), ==, 0);
 }
 
+struct confined {
+        const char *words;
+        int mode;
+        pid_t parent;
+};
+
+enum { SEES = 10, SEES_NOT = 11, CANNOT = 12 };
+
+/* Enters a sandbox and looks whether it can still tell what its parent is. */
+static int look_confined(void *arg)
+{
+        const struct confined *c = arg;
+        crew_auto(snapshot) s = NULL;
+        crew_sandbox *own;
+        const crew_process_info *p;
+
+        if (crew_snapshot_new(&s, CREW_SNAPSHOT_PREPARE) < 0)
+                return 1;
+        s = crew_snapshot_free(s);
+        if (crew_sandbox_new(&own, c->words, c->mode) < 0 || crew_sandbox_enter(own) < 0)
+                return CANNOT;
+        if (crew_snapshot_new(&s, 0) < 0)
+                return 2;
+        p = process(s, c->parent);
+        return p && p->role == CREW_ROLE_APPLICATION ? SEES : SEES_NOT;
+}
+
+static int exit_of(struct confined *c)
+{
+        crew_auto(process) child = NULL;
+        int code = -1;
+
+        c->parent = getpid();
+        REQUIRE_OK(crew_process_launch(&child, look_confined, c, NULL));
+        REQUIRE_OK(crew_process_join(child, CREW_S(20)));
+        REQUIRE_OK(crew_process_exitcode(child, &code));
+        return code;
+}
+
+TEST(sandbox, "one can look from a sandbox, but not from under Landlock", "[live][inspect]")
+{
+        struct confined filtered = { .words = "stdio rpath", .mode = CREW_LANDLOCK_OFF };
+        struct confined landlocked = { .words = "stdio rpath:/", .mode = CREW_BEST_EFFORT };
+        int code = exit_of(&filtered);
+
+        if (code == CANNOT)
+                SKIP("no seccomp here");
+        CHECK_INT(code, ==, SEES);
+        code = exit_of(&landlocked);
+        if (code == CANNOT)
+                SKIP("no Landlock here");
+        CHECK_INT(code, ==, SEES_NOT);
+}
+
 TEST(arguments, "wrong arguments are refused", "[live][inspect]")
 {
         const crew_process_info *p;
