@@ -84,6 +84,10 @@ typedef struct crew__nest {
         pid_t pid;
         crew__segment **grant;
         size_t n_grants, room;
+
+        /* Of a zygote that is no fork: where the program's functions are here. NULL: as there. */
+        const struct crew__moved *modules;
+        size_t n_modules;
 } crew__nest;
 
 /* Where in the segment the seats are, the endings, and the rows' pages. */
