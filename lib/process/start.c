@@ -260,6 +260,8 @@ int crew_process_start(crew_process *p)
                 atomic_store(&p->state, CREW__NEW);
                 return r;
         }
+        if (p->setup)
+                crew__setup_let_go(p->setup);
         crew__status_started(p->row, p->pid);
         if (crew__traces()) {
                 p->began = crew_clock();
