@@ -12,9 +12,6 @@
 #define MAX_BYTES ((uint64_t)8 << 30)
 #define KNOWN_FLAGS (CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER)
 
-/* Spinning starts hopeful: the first partner is usually there. */
-#define FIRST_SPIN 20000
-
 /* How long close waits for a producer that is stopped inside a put. */
 #define CLOSE_PATIENCE CREW_MS(100)
 
@@ -98,8 +95,8 @@ static crew_queue *handle(crew__segment *segment)
         q->message_size = ring->message_size;
         q->max_messages = ring->max_messages;
         q->flags = ring->flags;
-        atomic_init(&q->put_spin.budget, FIRST_SPIN);
-        atomic_init(&q->get_spin.budget, FIRST_SPIN);
+        atomic_init(&q->put_spin.budget, CREW__SPIN_FIRST);
+        atomic_init(&q->get_spin.budget, CREW__SPIN_FIRST);
         return q;
 }
 
