@@ -7,13 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* 0 if it is a file that may be run; -ENOENT or -EACCES. */
+/* 0 if it is a file that may be run; -ENOENT or -EACCES. A directory of PATH that this user may not
+ * enter says nothing about the program: shells do not find it there either. */
 static int runnable(int directory, const char *candidate)
 {
         struct stat st;
 
         if (fstatat(directory, candidate, &st, 0) < 0)
-                return errno == EACCES ? -EACCES : -ENOENT;
+                return -ENOENT;
         if (!S_ISREG(st.st_mode) || faccessat(directory, candidate, X_OK, AT_EACCESS) < 0)
                 return -EACCES;
         return 0;
