@@ -16,6 +16,7 @@ static const struct {
         { EAGAIN, "not now, and the caller did not want to wait" },
         { ETIMEDOUT, "the timeout passed" },
         { EINTR, "a signal handler interrupted the wait" },
+        { EOWNERDEAD, "a process that had it ended" },
         { EPIPE, "the queue is closed, or nobody holds the other end of the pipe" },
         { ECONNRESET, "the other end went in the middle of a message" },
         { EMSGSIZE, "the message is too big" },

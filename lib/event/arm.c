@@ -37,7 +37,7 @@ static int attach(crew_waiter *w, crew__op *op)
         }
         op->source = s;
         crew__link_append(&s->ops, &op->sleeping);
-        if (spec->source == CREW__SOURCE_EVENTS || s->told)
+        if (spec->source == CREW__SOURCE_EVENTS || spec->source == CREW__SOURCE_WORD || s->told)
                 crew__make_hot(w, op);
         else if (!s->armed)
                 crew__make_dirty(w, s);

@@ -10,6 +10,8 @@ static int arm(crew_waiter *w, crew__source *s)
 {
         int r;
 
+        if (s->kind == CREW__SOURCE_WORD)
+                return -EAGAIN; /* looked at every 20 ms */
         if (s->kind == CREW__SOURCE_EVENTS)
                 return crew__set_arm_events(w, s);
         /* Edges here too: a traced process may look ended for long and not be collectable. */

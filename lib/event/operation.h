@@ -22,6 +22,7 @@ enum crew__source_kind {
         CREW__SOURCE_NONE,    /* time alone */
         CREW__SOURCE_PROCESS, /* the end of a process, by its pidfd */
         CREW__SOURCE_EVENTS,  /* an event count and the eventfd that goes with it, or -1 */
+        CREW__SOURCE_WORD,    /* a futex word, slept on while it is what the try saw of it */
         CREW__SOURCE_FD,      /* a descriptor, level-triggered */
 };
 
@@ -53,10 +54,11 @@ typedef struct crew__op_spec {
         size_t size;
         uint64_t tag;
         enum crew__source_kind source;
-        int fd;               /* pidfd, eventfd or descriptor; stays open while armed */
-        crew__events *events; /* EVENTS */
-        uint32_t mask;        /* FD: EPOLLIN and so on */
-        int64_t when, every;  /* NONE: the first time (absolute) and the period, 0 = once */
+        int fd;                 /* pidfd, eventfd or descriptor; stays open while armed */
+        crew__events *events;   /* EVENTS */
+        _Atomic uint32_t *word; /* WORD */
+        uint32_t mask;          /* FD: EPOLLIN and so on */
+        int64_t when, every;    /* NONE: the first time (absolute) and the period, 0 = once */
 } crew__op_spec;
 
 struct crew__op {

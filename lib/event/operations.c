@@ -22,7 +22,7 @@ static bool queue_sliced(const crew__op *op)
 
 static bool get_ready(const crew__op *op)
 {
-        return crew__queue_ready(op->spec.object, CREW__QUEUE_GET, 0);
+        return crew__queue_look(op->spec.object);
 }
 
 static bool put_ready(const crew__op *op)

@@ -78,8 +78,11 @@ static uint64_t tag_of(crew__link *link)
         return CREW__OF(link, crew__op, tagged)->spec.tag;
 }
 
-static uint64_t key(enum crew__source_kind kind, int fd, const crew__events *events)
+static uint64_t key(enum crew__source_kind kind, int fd, const crew__events *events,
+        const _Atomic uint32_t *word)
 {
+        if (word)
+                return (uint64_t)(uintptr_t)word;
         return events ? (uint64_t)(uintptr_t)events : (uint64_t)kind << 32 | (uint32_t)fd;
 }
 
@@ -87,7 +90,7 @@ static uint64_t key_of(crew__link *link)
 {
         const crew__source *s = CREW__OF(link, crew__source, keyed);
 
-        return key(s->kind, s->fd, s->events);
+        return key(s->kind, s->fd, s->events, s->word);
 }
 
 static int add_chunk(crew_waiter *w, size_t count)
@@ -186,11 +189,13 @@ static bool take_slot(crew_waiter *w, crew__source *s)
 crew__source *crew__source_get(crew_waiter *w, const crew__op_spec *spec)
 {
         crew__events *events = spec->source == CREW__SOURCE_EVENTS ? spec->events : NULL;
+        _Atomic uint32_t *word = spec->source == CREW__SOURCE_WORD ? spec->word : NULL;
         crew__source *s;
 
-        CREW__EACH (at, bucket(&w->keys, key(spec->source, spec->fd, events))) {
+        CREW__EACH (at, bucket(&w->keys, key(spec->source, spec->fd, events, word))) {
                 s = CREW__OF(at, crew__source, keyed);
-                if (s->kind == spec->source && s->fd == spec->fd && s->events == events)
+                if (s->kind == spec->source && s->fd == spec->fd && s->events == events &&
+                        s->word == word)
                         return s;
         }
         s = calloc(1, sizeof *s);
@@ -199,6 +204,7 @@ crew__source *crew__source_get(crew_waiter *w, const crew__op_spec *spec)
         s->kind = spec->source;
         s->fd = spec->fd;
         s->events = events;
+        s->word = word;
         s->set_fd = -1;
         s->arming = CREW__NO_ARMING;
         crew__link_init(&s->ops);

@@ -79,12 +79,18 @@ static void prepare_process(struct io_uring_sqe *sqe, const crew__source *s)
         sqe->file_index = WEXITED | WNOWAIT | __WALL;
 }
 
+static bool is_futex(const crew__source *s)
+{
+        return s->kind == CREW__SOURCE_EVENTS || s->kind == CREW__SOURCE_WORD;
+}
+
 static void prepare_futex(struct io_uring_sqe *sqe, crew__source *s)
 {
-        uint32_t value = crew__events_prepare(s->events);
+        bool plain = s->kind == CREW__SOURCE_WORD;
+        uint32_t value = plain ? s->value : crew__events_prepare(s->events);
 
-        io_uring_prep_rw(
-                CREW__IORING_OP_FUTEX_WAIT, sqe, FUTEX2_SIZE_U32, &s->events->word, 0, value);
+        io_uring_prep_rw(CREW__IORING_OP_FUTEX_WAIT, sqe, FUTEX2_SIZE_U32,
+                plain ? s->word : &s->events->word, 0, value);
         sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
 }
 
@@ -93,13 +99,13 @@ static int arm(crew_waiter *w, crew__source *s)
         struct io_uring_sqe *sqe;
         uint64_t name;
 
-        if (s->kind == CREW__SOURCE_EVENTS && (s->no_ring || !crew__has(CREW__URING_FUTEX)))
-                return crew__set_arm_events(w, s);
+        if (is_futex(s) && (s->no_ring || !crew__has(CREW__URING_FUTEX)))
+                return s->kind == CREW__SOURCE_WORD ? -EAGAIN : crew__set_arm_events(w, s);
         if (s->arming == CREW__NO_ARMING) {
                 sqe = crew__uring_prepare(w->ring, s, &s->arming, &name);
                 if (!sqe)
                         return -EAGAIN;
-                if (s->kind == CREW__SOURCE_EVENTS)
+                if (is_futex(s))
                         prepare_futex(sqe, s);
                 else
                         prepare_process(sqe, s);
@@ -125,7 +131,7 @@ static void tell(void *data, crew__source *s, int result)
         s->arming = CREW__NO_ARMING;
         if (s == &w->set_source || result == -ECANCELED || result == -EINTR) {
                 rearm(w, s);
-        } else if (s->kind == CREW__SOURCE_EVENTS) {
+        } else if (is_futex(s)) {
                 s->no_ring = result < 0 && result != -EAGAIN;
                 crew__hint(w, s, 0);
         } else if (result < 0 && !s->no_ring) {

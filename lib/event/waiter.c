@@ -207,6 +207,9 @@ static bool attempt(crew_waiter *w, crew__op *op, crew_completion *done)
 
         if (op->told != w->pass)
                 op->revents = 0;
+        /* Before the try: what changes after it is not what is slept on. */
+        if (op->spec.source == CREW__SOURCE_WORD)
+                op->source->value = atomic_load_explicit(op->spec.word, memory_order_relaxed);
         if (!op->spec.class->try(op, &result)) {
                 not_yet(w, op);
                 return false;

@@ -35,6 +35,8 @@ struct crew__source {
         enum crew__source_kind kind;
         int fd;
         crew__events *events;
+        _Atomic uint32_t *word;
+        uint32_t value;      /* of the word, before the try */
         uint32_t mask;       /* FD: of all its operations */
         crew__link ops;      /* crew__op.sleeping */
         crew__link keyed;    /* in its bucket of keys */

@@ -31,8 +31,14 @@ uint64_t crew__claim_make(uint32_t tid)
         return ticks << CREW__CLAIM_TID_BITS | tid;
 }
 
-/* Fields 3 and 22 of /proc/TID/stat. False if nobody tells. */
-static bool read_stat(uint32_t tid, char *state, uint64_t *start)
+/* What /proc/TID/stat says. False if nobody tells. */
+struct stat_text {
+        char state;
+        unsigned long threads; /* of its process, for the first one */
+        uint64_t start;
+};
+
+static bool read_stat(uint32_t tid, struct stat_text *stat)
 {
         char path[64], text[1024], *at;
         ssize_t n;
@@ -51,23 +57,40 @@ static bool read_stat(uint32_t tid, char *state, uint64_t *start)
         at = strrchr(text, ')');
         if (!at || at[1] == '\0')
                 return false;
-        *state = at[2];
-        for (int field = 2; at && field < 22; field++)
+        stat->state = at[2];
+        stat->threads = 0;
+        for (int field = 2; at && field < 22; field++) {
                 at = strchr(at + 1, ' ');
-        *start = at ? strtoull(at, NULL, 10) : 0;
+                if (at && field == 19)
+                        stat->threads = strtoul(at, NULL, 10);
+        }
+        stat->start = at ? strtoull(at, NULL, 10) : 0;
         return true;
 }
 
-bool crew__claim_is_dead(uint64_t claim)
+static bool is_dead(uint64_t claim, bool process)
 {
         uint32_t tid = crew__claim_tid(claim);
-        uint64_t since = claim >> CREW__CLAIM_TID_BITS, start;
-        char state;
+        uint64_t since = claim >> CREW__CLAIM_TID_BITS;
+        struct stat_text stat;
 
         /* Asks for nothing that a sandbox refuses or /proc hides, so only this may say "gone". */
         if (crew__sys_sched_getscheduler(tid) == -ESRCH)
                 return true;
-        if (blindfolded || !read_stat(tid, &state, &start))
+        if (blindfolded || !read_stat(tid, &stat))
                 return false;
-        return state == 'Z' || state == 'X' || (since && start > since);
+        if (since && stat.start > since)
+                return true;
+        /* The first thread of a process may end before the others. */
+        return (stat.state == 'Z' || stat.state == 'X') && !(process && stat.threads > 1);
+}
+
+bool crew__claim_is_dead(uint64_t claim)
+{
+        return is_dead(claim, false);
+}
+
+bool crew__process_is_dead(uint64_t claim)
+{
+        return is_dead(claim, true);
 }

@@ -34,6 +34,9 @@ uint64_t crew__claim_make(uint32_t tid);
  */
 bool crew__claim_is_dead(uint64_t claim);
 
+/* The same for a process, whose claim is that of its first thread: dead are all its threads. */
+bool crew__process_is_dead(uint64_t claim);
+
 /*
  * For a process in a sandbox: from here on it does not look into /proc, which would end it, and
  * whoever shares a lock could make it look.

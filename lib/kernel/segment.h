@@ -34,6 +34,10 @@ typedef struct crew__segment {
         _Atomic uint32_t blamed;       /* the thread that kept a lock, as the lock said */
         _Atomic unsigned holders;      /* pools that it is granted to */
         _Atomic uint64_t granter;      /* the generation that granted it */
+        _Atomic unsigned handles;      /* of a queue whose holders are counted: in this process, */
+        _Atomic uint32_t row;          /* its row, from 1, or 0; */
+        _Atomic uint64_t row_of;       /* the generation that has it, */
+        _Atomic uint64_t silent;       /* and the one that said it puts no more */
         _Atomic int notice;            /* the memfd by which it is published, or -1, */
         _Atomic uint64_t notice_of;    /* and the generation that published it */
 } crew__segment;

@@ -20,6 +20,7 @@
 #define TAG_ZYGOTE (UINT64_C(3) << 32)
 #define TAG_TIMER (UINT64_C(4) << 32)
 #define TAG_BIRTHS (UINT64_C(5) << 32)
+#define TAG_PULSE (UINT64_C(6) << 32)
 
 /* Rounds that found something in a row, without a look at the descriptors. */
 enum { STREAK = 64, AT_ONCE = 32 };
@@ -66,8 +67,10 @@ int crew__watch(crew_pool *p, crew__worker *w)
 
         if (r == 0)
                 r = crew_waiter_fd(p->waiter, w->pidfd, EPOLLIN, TAG_WORKER | w->row);
+        if (r == 0)
+                r = crew__watch_pulse(p, w, TAG_PULSE | w->row);
         if (r < 0)
-                (void)crew_waiter_cancel(p->waiter, TAG_LANE | w->row);
+                crew__unwatch(p, w);
         return r;
 }
 
@@ -75,6 +78,12 @@ void crew__unwatch(crew_pool *p, crew__worker *w)
 {
         (void)crew_waiter_cancel(p->waiter, TAG_LANE | w->row);
         (void)crew_waiter_cancel(p->waiter, TAG_WORKER | w->row);
+        crew__unwatch_pulse(p, w);
+}
+
+void crew__unwatch_pulse(crew_pool *p, crew__worker *w)
+{
+        (void)crew_waiter_cancel(p->waiter, TAG_PULSE | w->row);
 }
 
 int crew__watch_zygote(crew_pool *p)
@@ -199,6 +208,7 @@ static void end_if_over(crew_pool *p)
         zygote = CREW__TAKE(p->zygote);
         (void)pthread_mutex_unlock(&p->zygote_lock);
         (void)crew__zygote_free(zygote);
+        crew__granted_over(p);
         (void)atomic_fetch_or(&p->finished, CREW__READY);
         (void)crew__sys_futex_wake(&p->finished, INT_MAX);
 }
@@ -218,6 +228,8 @@ static void hear(crew_pool *p, const crew_completion *c)
         } else if (kind == TAG_WORKER) {
                 w = &p->workers[(uint32_t)c->tag];
                 crew__supervise(p, w, CREW__EVENT_DIED, crew_clock());
+        } else if (kind == TAG_PULSE) {
+                crew__pulse_stops(p, &p->workers[(uint32_t)c->tag], crew_clock());
         }
         crew__pool_unlock(p);
 }

@@ -31,6 +31,11 @@ int crew__granted_add(crew_pool *p, crew__segment *segment)
         }
         if (r < 0)
                 return r;
+        r = crew__queue_pool_joins(q);
+        if (r < 0) {
+                (void)crew_queue_free(q);
+                return r;
+        }
         crew__pool_lock(p);
         grown = realloc(p->queues, (p->n_queues + 1) * sizeof *grown);
         if (grown) {
@@ -43,6 +48,7 @@ int crew__granted_add(crew_pool *p, crew__segment *segment)
         crew__pool_unlock(p);
         if (grown)
                 return 0;
+        crew__queue_pool_leaves(q);
         (void)crew_queue_free(q);
         return crew__fail(ENOMEM, "pool %s: no memory for another grant", p->name);
 }
@@ -111,9 +117,18 @@ void crew__granted_look(crew_pool *p, int64_t now)
         p->queues_due = now + LOOK;
 }
 
+void crew__granted_over(crew_pool *p)
+{
+        crew__pool_lock(p);
+        for (size_t i = 0; i < p->n_queues; i++)
+                crew__queue_pool_leaves(p->queues[i].queue);
+        crew__pool_unlock(p);
+}
+
 void crew__granted_free(crew_pool *p)
 {
         for (size_t i = 0; i < p->n_queues; i++) {
+                crew__queue_pool_leaves(p->queues[i].queue);
                 crew__queue_ungrant(p->queues[i].queue);
                 (void)crew_queue_free(p->queues[i].queue);
         }

@@ -15,6 +15,7 @@
  */
 
 #include "process/post.h"
+#include "kernel/pulse.h"
 #include "pool/zygote.h"
 #include "status/pool-page.h"
 
@@ -28,10 +29,13 @@ typedef struct crew__perch {
         _Atomic uint32_t stage;
         _Atomic int32_t code, step;
         char text[CREW__LANE_TEXT]; /* written before the stage */
+        _Alignas(64) crew__pulse pulse; /* of its main thread */
         _Alignas(64) crew__report report;
         _Alignas(64) crew__gauge gauge; /* for inspectors, as the next */
         char status[CREW__STATUS_BYTES];
 } crew__perch;
+
+_Static_assert(sizeof(crew__perch) <= 4096, "a perch is a page");
 
 /* How a row's worker ended: `pid` is written last, so it says whose ending this is. */
 typedef struct crew__epitaph {

@@ -145,6 +145,8 @@ typedef struct crew__worker {
         int64_t drained;  /* when results came last */
         int64_t pace;     /* ns per task, lately; 0 = unknown */
         uint64_t paced;   /* for which function */
+        uint32_t pulse;   /* what its word was first; 0 = nothing yet */
+        bool marked;      /* the word told of its death; its memory may be there still */
         uint64_t refused; /* calls that were answered with EPERM */
         bool ever;        /* there was one before */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
@@ -330,6 +332,7 @@ void *crew__pool_thread(void *pool);
 /* Puts a worker's lane and pidfd into the waiter, or takes them out. The driver's. */
 int crew__watch(crew_pool *p, crew__worker *w);
 void crew__unwatch(crew_pool *p, crew__worker *w);
+void crew__unwatch_pulse(crew_pool *p, crew__worker *w);
 int crew__watch_zygote(crew_pool *p);
 
 /* member.c */
@@ -372,12 +375,23 @@ void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
 bool crew__take_births(crew_pool *p, int64_t now);
 bool crew__make_workers(crew_pool *p, int64_t now);
 
+/* pulse.c */
+
+/* Arms what tells of the death of a worker before its pidfd does. */
+int crew__watch_pulse(crew_pool *p, crew__worker *w, uint64_t tag);
+/* It told. Under the lock. */
+void crew__pulse_stops(crew_pool *p, crew__worker *w, int64_t now);
+/* How a marked worker ended, from /proc; false: that cannot be seen. */
+bool crew__pulse_ending(const crew__worker *w, crew__ending *ending);
+
 /* granted.c */
 
 /* A segment is granted: if it is a queue, the pool looks after it. 0, -ENOMEM. Takes the lock. */
 int crew__granted_add(crew_pool *p, crew__segment *segment);
 /* Looks at the queues if it is time to; the driver's, under the lock. */
 void crew__granted_look(crew_pool *p, int64_t now);
+/* The workers are gone. */
+void crew__granted_over(crew_pool *p);
 void crew__granted_free(crew_pool *p);
 
 /* publish.c */

@@ -266,11 +266,13 @@ static void asked_time(crew_pool *p, crew__worker *w, int64_t now)
                         (int)crew__zygote_pid(p->zygote));
 }
 
-static void live_end(crew__worker *w, int64_t now)
+static void live_end(crew_pool *p, crew__worker *w, int64_t now)
 {
         if (w->closed)
                 return;
         w->closed = true;
+        /* Nobody waits for its end but its pidfd. */
+        crew__unwatch_pulse(p, w);
         crew__lane_close(w->lane);
         w->kill_at = now + FAREWELL;
         w->due = w->kill_at;
@@ -297,7 +299,7 @@ void crew__supervise(crew_pool *p, crew__worker *w, enum crew__worker_event even
                 if (event == CREW__EVENT_TIME)
                         live_time(p, w, now);
                 else if (event == CREW__EVENT_END)
-                        live_end(w, now);
+                        live_end(p, w, now);
                 else
                         crew__worker_died(p, w, now);
                 return;

@@ -17,6 +17,8 @@
 
 /* For the zygote to note how it ended. */
 #define INQUEST CREW_MS(200)
+/* If it was the mark that told: that is kept from nobody for its memory to go. */
+#define MARKED_INQUEST CREW_MS(50)
 
 static bool violated(const crew_pool *p, const crew__ending *ending)
 {
@@ -197,7 +199,7 @@ void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now)
 {
         crew__unwatch(p, w);
         w->state = CREW__DEAD;
-        w->inquest = now + INQUEST;
+        w->inquest = now + (w->marked ? MARKED_INQUEST : INQUEST);
         crew__worker_inquest(p, w, now);
 }
 
@@ -207,7 +209,8 @@ void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
 
         /* After a terminate nobody asks how it ended, and the zygote may be stopped. */
         if (!crew__zygote_ending(p->zygote, w->row, &ending) && now < w->inquest &&
-                !p->zygote_dead && !p->terminated) {
+                !p->zygote_dead && !p->terminated &&
+                !(w->marked && crew__pulse_ending(w, &ending))) {
                 w->due = now + CREW_MS(1) / 4;
                 return;
         }

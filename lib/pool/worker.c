@@ -253,6 +253,7 @@ void crew__worker_main(const crew__newborn *newborn)
         become(nest, newborn->row);
         if (on_exit(finish, NULL) != 0)
                 refuse(perch, -ENOMEM, 0);
+        (void)crew__pulse_take(&perch->pulse);
         leave_pages(nest, perch);
         r = crew__track_open(&track, newborn->lane[0], nest->number[1], nest->number[2]);
         if (r < 0)

@@ -368,6 +368,11 @@ void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *n)
         n->step = step > 0 && step <= CREW__STEP_FILTER ? step : 0;
 }
 
+_Atomic uint32_t *crew__zygote_pulse(const crew__zygote *z, unsigned row)
+{
+        return crew__pulse_word(&perch_of(z, row)->pulse);
+}
+
 crew__report *crew__zygote_report(crew__zygote *z, unsigned row)
 {
         return &perch_of(z, row)->report;

@@ -114,6 +114,10 @@ int crew__zygote_release(crew__zygote *z, unsigned row);
  * whether it lives; the zygote notes it within microseconds after the death, or is dead itself). */
 int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
 
+/* The word by which the end of its main thread is seen before its memory is gone (kernel/pulse.h);
+ * NULL: there is none here. The worker may write anything there. */
+_Atomic uint32_t *crew__zygote_pulse(const crew__zygote *z, unsigned row);
+
 /* What it said of itself, and was refused; crew__report_read takes the report. */
 void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
 crew__report *crew__zygote_report(crew__zygote *z, unsigned row);

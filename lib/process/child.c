@@ -138,6 +138,7 @@ void crew__child_main(const crew__launch *l)
          * and reading the wiped page before writing it would be two page faults. */
         me.generation = l->fresh ? crew__generation() : crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
+        crew__queue_arrive(&l->queues);
         crew__current_become(p, l->parent);
         crew__status_become(p->row);
         drop_stale(l);

@@ -14,6 +14,7 @@
 #include "kernel/pidfd.h"
 #include "kernel/segment.h"
 #include "process/setup.h"
+#include "queue/queue.h"
 
 #include <crew/process.h>
 #include <pthread.h>
@@ -145,6 +146,7 @@ typedef struct crew__launch {
         bool raw;                  /* clone3: there is no gate */
         bool tied;                 /* PDEATHSIG */
         bool stale_out, stale_err; /* streams that another thread was using */
+        crew__expectation queues;  /* where the child is expected */
 
         /* In a child that is no fork of its parent. */
         bool fresh;

@@ -181,6 +181,20 @@ static int start_child(crew__launch *l, bool single)
         return r == USE_FORK ? start_gated(l) : r;
 }
 
+/* A fork inherits every queue, another image what it is granted, another program none. */
+static int expect_in_queues(crew__launch *l)
+{
+        const crew_process *p = l->p;
+
+        if (!p->target)
+                return 0;
+        if (p->method == CREW_METHOD_FORK)
+                return crew__queue_expect(&l->queues, NULL, 0);
+        return p->setup && p->setup->n_grants
+                       ? crew__queue_expect(&l->queues, p->setup->grants, p->setup->n_grants)
+                       : 0;
+}
+
 static int start(crew_process *p)
 {
         crew__launch l = { .p = p, .parent = getpid() };
@@ -199,6 +213,12 @@ static int start(crew_process *p)
         l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
         (void)crew__has(CREW__CLONE3); /* a probe may start a child of its own */
         (void)crew__has(CREW__CLOSE_RANGE);
+        r = expect_in_queues(&l);
+        if (r < 0) {
+                if (p->setup)
+                        crew__setup_close(p->setup, true);
+                return r;
+        }
         if (p->target && p->method == CREW_METHOD_FORK) {
                 l.stale_out = crew__flush(stdout, single);
                 l.stale_err = crew__flush(stderr, single);
@@ -209,6 +229,7 @@ static int start(crew_process *p)
         if (r == 0 && (p->flags & CREW_PROCESS_GROUP) && !p->server)
                 (void)setpgid(p->pid, p->pid); /* both sides: whoever asks next sees it done */
         (void)crew__sys_sigmask(SIG_SETMASK, &l.mask, NULL);
+        crew__queue_expected(&l.queues, r == 0 ? p->pid : 0);
         if (p->setup)
                 crew__setup_close(p->setup, r < 0);
         if (r == 0 && p->method == CREW_METHOD_SPAWN && p->target)

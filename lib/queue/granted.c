@@ -198,6 +198,9 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
 
 bool crew__queue_inspect(crew_queue *q)
 {
+        /* Workers may not look at other processes. */
+        if (q->rows)
+                crew__holders_sweep(q);
         if (atomic_load(&q->segment->broken) || crew__queue_state(q) & CREW__STATE_BROKEN) {
                 /* Again, should it have been taken back. */
                 atomic_store(&q->segment->broken, true);

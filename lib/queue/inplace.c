@@ -5,6 +5,7 @@
  * locked meanwhile; until the commit the index stands before the record, so a death leaves nothing.
  */
 
+#include "queue/holders.h"
 #include "queue/sides.h"
 
 #include "base/fail.h"
@@ -43,6 +44,8 @@ int crew_queue_reserve(crew_queue *q, void **at, size_t size, int64_t timeout)
         r = need(q, CREW_QUEUE_SINGLE_PRODUCER, "reserve", "CREW_QUEUE_SINGLE_PRODUCER");
         if (r < 0)
                 return r;
+        if (q->rows && crew__holders_silent(q))
+                return crew__holders_broke_word();
         if (q->reserved.open)
                 return crew__fail(EBUSY, "queue %.63s: a reservation is open; commit or abort it",
                         q->ring->name);
@@ -109,7 +112,7 @@ static ssize_t peek_once(crew_queue *q, const void **at)
         if (r == 0)
                 r = crew__side_messages(q, head, &tail);
         if (r == -EAGAIN && state & CREW__STATE_CLOSED)
-                return crew__fail_quick(EPIPE, "the queue is closed and drained");
+                return crew__queue_refused(q, state);
         if (r < 0)
                 return r;
         size = crew__side_size(q, head, tail);
@@ -136,7 +139,7 @@ ssize_t crew_queue_peek(crew_queue *q, const void **at, int64_t timeout)
                         q->ring->name);
         while ((r = peek_once(q, at)) == -EAGAIN) {
                 if (timeout <= 0) {
-                        if (crew__queue_rearm(q))
+                        if ((q->rows && crew__queue_look(q)) || crew__queue_rearm(q))
                                 continue;
                         return crew__fail_quick(EAGAIN, "the queue is empty");
                 }
@@ -160,6 +163,8 @@ int crew_queue_release(crew_queue *q, bool taken)
         if (!taken)
                 return 0;
         /* The size is the one that peek checked, not what the record says now. */
+        if (q->rows)
+                crew__holders_took(q, 1);
         crew__side_commit_get(q, crew__index_add(head, crew__record_bytes(q->peeked.size), 1));
         crew__events_notify(&q->ring->writable, crew__queue_bell(q, CREW__QUEUE_PUT));
         return 0;

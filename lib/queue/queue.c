@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "queue/queue.h"
+#include "queue/holders.h"
 
 #include "base/cleanup.h"
 #include "base/fail.h"
@@ -10,7 +10,9 @@
 
 #define DEFAULT_BYTES ((uint64_t)1 << 20)
 #define MAX_BYTES ((uint64_t)8 << 30)
-#define KNOWN_FLAGS (CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER)
+#define KNOWN_FLAGS                                                                                \
+        (CREW_QUEUE_EOF | CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER |                \
+                CREW_QUEUE_JOINABLE)
 
 /* How long close waits for a producer that is stopped inside a put. */
 #define CLOSE_PATIENCE CREW_MS(100)
@@ -95,6 +97,9 @@ static crew_queue *handle(crew__segment *segment)
         q->message_size = ring->message_size;
         q->max_messages = ring->max_messages;
         q->flags = ring->flags;
+        if (crew__has_rows(q->flags) && segment->head >= CREW__ROWS_END)
+                q->rows = (crew__row *)(void *)((char *)segment->address + CREW__ROWS_AT);
+        crew__holders_handle(q);
         atomic_init(&q->put_spin.budget, CREW__SPIN_FIRST);
         atomic_init(&q->get_spin.budget, CREW__SPIN_FIRST);
         return q;
@@ -116,8 +121,9 @@ int crew_queue_new(crew_queue **q, size_t max_messages, const crew_queue_options
         r = check(max_messages, &o);
         if (r < 0)
                 return r;
-        r = crew__segment_new(
-                &segment, "queue", o.name, sizeof *ring, ring_size(o.bytes), CREW__SEGMENT_EVENTS);
+        r = crew__segment_new(&segment, "queue", o.name,
+                crew__has_rows(o.flags) ? CREW__ROWS_END : sizeof *ring, ring_size(o.bytes),
+                CREW__SEGMENT_EVENTS);
         if (r < 0)
                 return r;
         ring = segment->address;
@@ -137,6 +143,8 @@ int crew_queue_new(crew_queue **q, size_t max_messages, const crew_queue_options
                 (void)crew__segment_unref(segment);
                 return crew__fail(ENOMEM, "queue: no memory for its handle");
         }
+        if (made->rows)
+                (void)crew__holders_adopt(made); /* the table is empty */
         atomic_store(&made->generation, crew__generation());
         *q = made;
         return 0;
@@ -153,6 +161,7 @@ crew_queue *crew_queue_free(crew_queue *q)
         if (!q || atomic_fetch_sub(&q->references, 1) > 1)
                 return NULL;
         crew__queue_descriptor_free(q);
+        crew__holders_free(q);
         (void)crew__segment_unref(q->segment);
         free(q);
         return NULL;
@@ -204,6 +213,8 @@ static void wake_all(crew_queue *q)
                 atomic_store(&events->armed, 1);
                 crew__events_wake(events, crew__queue_bell(q, side));
         }
+        (void)atomic_fetch_or(&q->ring->finished.word, 1);
+        crew__events_wake(&q->ring->finished, crew__queue_bell(q, CREW__QUEUE_GET));
 }
 
 /*
@@ -222,6 +233,12 @@ int crew__queue_adopt(crew_queue *q)
                         "queue %.63s: made in another pid namespace; its locks name owners by numbers "
                         "that mean other threads here",
                         q->ring->name);
+        if (q->rows) {
+                int r = crew__holders_adopt(q);
+
+                if (r < 0)
+                        return r;
+        }
         if (q->ring->creator != (uint32_t)getpid() &&
                 !(crew__queue_state(q) & CREW__STATE_SHARED)) {
                 (void)atomic_fetch_or(&q->ring->state, CREW__STATE_SHARING);
@@ -260,27 +277,37 @@ int crew__queue_refused(crew_queue *q, uint32_t state)
                 return crew__fail_quick(ENOTRECOVERABLE,
                         "the queue is unusable: its shared memory held values that no correct peer "
                         "writes");
+        if (state & CREW__STATE_OVER)
+                return crew__fail_quick(EPIPE,
+                        "the queue has ended: every process that could put has ended or said so");
         return crew__fail_quick(EPIPE, "the queue is closed");
+}
+
+void crew__queue_shut(crew_queue *q, uint32_t why)
+{
+        crew__patience patience = crew__patience_of(CLOSE_PATIENCE);
+        bool usable = !(crew__queue_state(q) & CREW__STATE_BROKEN);
+        crew__hold hold;
+        bool locked;
+
+        /* Under the producers' lock every put either committed before, and is drained, or sees the
+         * flag. Without it (declared single, or a stopped holder) a put at the same moment may land
+         * behind the last get. */
+        locked = usable && !(q->flags & CREW_QUEUE_SINGLE_PRODUCER) &&
+                 crew__lock_acquire(&q->ring->producers.lock, &hold, &patience) >= 0;
+        (void)atomic_fetch_or(&q->ring->state, CREW__STATE_CLOSED | why);
+        if (locked)
+                crew__lock_release(&q->ring->producers.lock, &hold);
+        wake_all(q);
 }
 
 int crew_queue_close(crew_queue *q)
 {
-        crew__patience patience = crew__patience_of(CLOSE_PATIENCE);
-        crew__hold hold;
-        bool locked;
         int r = crew__queue_enter(q);
 
         if (r < 0 && r != -ENOTRECOVERABLE)
                 return r;
-        /* Under the producers' lock every put either committed before, and is drained, or sees the
-         * flag. Without it (declared single, or a stopped holder) a put at the same moment may land
-         * behind the last get. */
-        locked = r == 0 && !(q->flags & CREW_QUEUE_SINGLE_PRODUCER) &&
-                 crew__lock_acquire(&q->ring->producers.lock, &hold, &patience) >= 0;
-        (void)atomic_fetch_or(&q->ring->state, CREW__STATE_CLOSED);
-        if (locked)
-                crew__lock_release(&q->ring->producers.lock, &hold);
-        wake_all(q);
+        crew__queue_shut(q, 0);
         return 0;
 }
 

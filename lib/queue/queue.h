@@ -25,6 +25,9 @@ struct crew_queue {
         _Atomic unsigned references;
         crew__segment *segment;
         crew__ring *ring;
+        struct crew__row *rows; /* of the holders, or NULL; see holders.h */
+        uint32_t pool_row;      /* of a pool's handle: the pool's row, from 1, or 0 */
+        bool uncounted;
         char *data;
         uint64_t ring_bytes;
         uint64_t message_size;
@@ -61,7 +64,7 @@ static inline uint32_t crew__queue_state(const crew_queue *q)
 
 static inline bool crew__queue_sliced(const crew_queue *q)
 {
-        return crew__queue_state(q) & CREW__STATE_SHARING ||
+        return crew__queue_state(q) & CREW__STATE_SHARING || q->rows ||
                atomic_load_explicit(&q->segment->granted, memory_order_relaxed);
 }
 
@@ -122,6 +125,49 @@ static inline int crew__queue_bell(const crew_queue *q, enum crew__queue_side si
  * broken, so that a try answers with that. Takes no lock; may be wrong a moment later.
  */
 bool crew__queue_ready(crew_queue *q, enum crew__queue_side side, size_t size);
+
+/*
+ * holders.c. Closes a queue whose last process that could put has died; looks at most every 20 ms,
+ * whoever looks.
+ */
+void crew__holders_sweep(crew_queue *q);
+
+/* For who waits for messages: as crew__queue_ready, after such a look. */
+static inline bool crew__queue_look(crew_queue *q)
+{
+        if (q->rows)
+                crew__holders_sweep(q);
+        return crew__queue_ready(q, CREW__QUEUE_GET, 0);
+}
+
+/*
+ * Around a fork, for queues that end by themselves (CREW_QUEUE_EOF). expect, before it, gives the
+ * child a row in each such queue that this process has, or in those of `only`, so that none ends
+ * before the child has come to say anything; expected, after it, says which child it is (0: none);
+ * arrive, first thing in the child, takes the rows over. -ENOSPC, -ENOMEM.
+ */
+typedef struct crew__expected {
+        crew__segment *segment;
+        uint32_t row;
+} crew__expected;
+
+typedef struct crew__expectation {
+        crew__expected *list;
+        size_t n;
+        uint32_t parent;
+} crew__expectation;
+
+int crew__queue_expect(crew__expectation *e, crew__segment *const *only, size_t n_only);
+void crew__queue_expected(crew__expectation *e, pid_t child);
+void crew__queue_arrive(const crew__expectation *e);
+
+/* A pool that this queue is granted to, and its handle: it counts as one that could put, until it
+ * is finished. -ENOSPC. */
+int crew__queue_pool_joins(crew_queue *q);
+void crew__queue_pool_leaves(crew_queue *q);
+
+/* Closes the queue, with `why` (0 or CREW__STATE_OVER) among the bits of its state. */
+void crew__queue_shut(crew_queue *q, uint32_t why);
 
 /* Spins, then sleeps until crew__queue_ready may hold. 0: look again; -EAGAIN, -ETIMEDOUT, -EINTR. */
 int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline);

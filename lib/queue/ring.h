@@ -41,6 +41,7 @@ enum {
         CREW__STATE_SHARED = CREW__QUEUE_STATE_SHARED,  /* and everybody who slept without slices has been woken */
         CREW__STATE_GRANTED = CREW__QUEUE_STATE_GRANTED, /* to a process that is not trusted; see granted.c */
         CREW__STATE_STUCK = CREW__QUEUE_STATE_STUCK,   /* with BROKEN: one of its locks was not let go */
+        CREW__STATE_OVER = 64, /* with CLOSED: because nobody is left who could put */
 };
 
 /* What the processes on one side share among themselves. */
@@ -73,6 +74,11 @@ typedef struct crew__ring {
         CREW__LINE _Atomic uint64_t head;
         CREW__LINE crew__events readable; /* consumers sleep here */
         CREW__LINE crew__events writable; /* producers sleep here */
+
+        /* See tasks.c and holders.c. */
+        CREW__LINE _Atomic uint32_t done; /* messages that were said to be done */
+        crew__events finished;            /* who waits for all of them sleeps here */
+        _Atomic uint32_t swept;           /* when the holders were looked at, in ms */
 } crew__ring;
 
 static inline uint32_t crew__index_count(uint64_t index)

@@ -65,6 +65,8 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
                         return 0;
                 }
         }
+        if (q->rows && side == CREW__QUEUE_GET)
+                crew__holders_sweep(q);
         value = crew__events_prepare(events);
         if (crew__queue_ready(q, side, size))
                 return 0;

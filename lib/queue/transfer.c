@@ -8,6 +8,7 @@
  * overwritten by the next put.
  */
 
+#include "queue/holders.h"
 #include "queue/sides.h"
 
 #include "base/fail.h"
@@ -123,6 +124,8 @@ static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int6
         r = acceptable(q, messages[0].iov_len);
         if (__builtin_expect(r < 0, 0))
                 return refuse(q, messages[0].iov_len, r);
+        if (__builtin_expect(q->rows && crew__holders_silent(q), 0))
+                return crew__holders_broke_word();
         if (__builtin_expect(q->reserved.open, 0))
                 return crew__fail(EBUSY,
                         "queue %.63s: a reservation is open where the message would go; commit or "
@@ -203,6 +206,8 @@ static inline int get_inside(crew_queue *q, taking *t)
         }
         if (__builtin_expect(done == 0, 0))
                 return -EMSGSIZE;
+        if (__builtin_expect(q->rows != NULL, 0))
+                crew__holders_took(q, done);
         crew__side_commit_get(q, at);
         return (int)done;
 }
@@ -225,7 +230,7 @@ static int get_once(crew_queue *q, taking *t, crew__patience *patience)
         side_unlock(q, &q->ring->consumers, CREW_QUEUE_SINGLE_CONSUMER, &hold, r > 0,
                 &q->ring->writable, crew__queue_bell(q, CREW__QUEUE_PUT));
         if (r == -EAGAIN && state & CREW__STATE_CLOSED)
-                return crew__fail_quick(EPIPE, "the queue is closed and drained");
+                return crew__queue_refused(q, state);
         return r;
 }
 
@@ -264,7 +269,8 @@ static int get_all(crew_queue *q, taking *t, int64_t timeout)
                         return r;
                 if (timeout <= 0) {
                         /* Once: a message behind a lock that is not let go is there each time. */
-                        if (!rearmed && crew__queue_rearm(q)) {
+                        if (!rearmed &&
+                                ((q->rows && crew__queue_look(q)) || crew__queue_rearm(q))) {
                                 rearmed = true;
                                 continue;
                         }

@@ -265,6 +265,48 @@ CREW_TASK(receive_task, crew_ref, int)
         return r < 0 ? r : CREW_RECV(c, value, A_WHILE);
 }
 
+/* Puts three numbers into a queue that ends. */
+CREW_TASK(put_task, crew_ref, crew_none)
+(crew_task *t, const crew_ref *ref, crew_none *none)
+{
+        crew_queue *q;
+        int r = crew_task_queue(t, *ref, &q);
+
+        (void)none;
+        for (int i = 1; r == 0 && i <= 3; i++)
+                r = CREW_PUT(q, &i, A_WHILE);
+        return r;
+}
+
+TEST(queue_end, "a queue ends when the pool that it was granted to has finished",
+        "[live][queue][pool]")
+{
+        enum { TASKS = 5 };
+        crew_auto(queue) q = NULL;
+        crew_auto(pool) pool = NULL;
+        crew_ref ref;
+        int sum = 0, value, r;
+
+        REQUIRE_OK(crew_queue_new(&q, 0, CREW_OPT(queue, .flags = CREW_QUEUE_EOF)));
+        ref = crew_queue_ref(q);
+        pool = new_pool(2, CREW_OPT(pool, .grants = &ref, .n_grants = 1));
+        REQUIRE_OK(crew_queue_put_done(q));
+        CHECK_INT(CREW_GET(q, &value, CREW_NOW), ==, -EAGAIN);
+        for (int i = 0; i < TASKS; i++)
+                REQUIRE_OK(put_task_async(pool, &ref, NULL, NULL));
+        for (int i = 0; i < TASKS * 3; i++) {
+                REQUIRE_OK(CREW_GET(q, &value, A_WHILE));
+                sum += value;
+        }
+        CHECK_INT(sum, ==, TASKS * 6);
+        CHECK_INT(CREW_GET(q, &value, CREW_MS(45)), ==, -ETIMEDOUT);
+        REQUIRE_OK(crew_pool_close(pool));
+        while ((r = CREW_GET(q, &value, A_WHILE)) == 0)
+                ;
+        CHECK_INT(r, ==, -EPIPE);
+        REQUIRE_OK(crew_pool_join(pool, A_WHILE));
+}
+
 static void through_a_pool(bool late)
 {
         enum { TASKS = 6 };

@@ -289,8 +289,8 @@ TEST(bad_options, "every bad option is EINVAL with words and no queue", "[unit][
         const crew_queue_options bad[] = {
                 {.size = 0},
                 {.size = 7},
-                {.size = sizeof(crew_queue_options), .flags = 1},
-                {.size = sizeof(crew_queue_options), .flags = 8},
+                {.size = sizeof(crew_queue_options), .flags = 16},
+                {.size = sizeof(crew_queue_options), .flags = 1 | 256},
                 {.size = sizeof(crew_queue_options), .flags = (uint64_t)1 << 63},
                 {.size = sizeof(crew_queue_options), .bytes = ((size_t)8 << 30) + 1},
                 {.size = sizeof(crew_queue_options), .bytes = SIZE_MAX},

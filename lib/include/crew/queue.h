@@ -26,10 +26,18 @@ extern "C" {
 typedef struct crew_queue crew_queue;
 
 enum {
+        /* The queue closes by itself when the last process that could put has ended, has freed it
+         * or has called crew_queue_put_done. What counts is every process that holds the queue: the
+         * one that made it; a child from crew_process_start on; others from crew_queue_open,
+         * crew_queue_connect or (after another kind of fork) their first put or get on; a pool that
+         * it is granted to, until its workers are gone. At most 256 of them. */
+        CREW_QUEUE_EOF = 1,
         /* Only one thread of one process at a time puts (gets). The side then takes no lock, and
          * crew_queue_reserve (crew_queue_peek) is available. Two at a time corrupt the queue. */
         CREW_QUEUE_SINGLE_PRODUCER = 2,
         CREW_QUEUE_SINGLE_CONSUMER = 4,
+        /* crew_queue_task_done and crew_queue_join; at most 256 processes. */
+        CREW_QUEUE_JOINABLE = 8,
 };
 
 typedef struct crew_queue_options {
@@ -143,6 +151,28 @@ CREW_PUBLIC bool crew_queue_full(crew_queue *q);
  * and all sleepers wake. Idempotent. Returns 0.
  */
 CREW_PUBLIC int crew_queue_close(crew_queue *q);
+
+/*
+ * For a queue made with CREW_QUEUE_EOF (else -EOPNOTSUPP): this process puts no more; its puts
+ * answer -EPIPE from now on. Also to be called by processes that only get, or the queue does not end
+ * before they do. A process that dies without saying so counts as ended within 20 ms. Idempotent.
+ * Returns 0; -ENOSPC: 256 others hold the queue, which is also what every first use in a process
+ * then answers.
+ */
+CREW_PUBLIC int crew_queue_put_done(crew_queue *q);
+
+/*
+ * For a queue made with CREW_QUEUE_JOINABLE (else -EOPNOTSUPP): a message that was taken is done;
+ * and: wait until every message that was ever put is.
+ *
+ * task_done: of one that this process took, or, if it has none left, of another's. 0; -EINVAL: more
+ * often than messages were taken.
+ * join: 0; -EAGAIN or -ETIMEDOUT; -EOWNERDEAD: messages were taken by a process that has ended, or
+ * freed the queue, before it said that they are done (crew_error_detail() has how many): they will
+ * not be, unless another process says it for them; -EINTR; -EXDEV; -ENOTRECOVERABLE.
+ */
+CREW_PUBLIC int crew_queue_task_done(crew_queue *q);
+CREW_PUBLIC int crew_queue_join(crew_queue *q, int64_t timeout);
 
 /*
  * A descriptor for poll, epoll or another event loop, readable when there may be a message: call
