@@ -180,6 +180,8 @@ struct crew_pool {
         size_t n_queues;
         int64_t queues_due; /* when they are looked at next */
         crew__zygote *zygote;
+        bool fresh;                  /* its workers are no forks of the program */
+        crew_task_fn *_Atomic known; /* a function that they have */
 
         crew__worker *workers;
         crew__unit *units;        /* of all workers */

@@ -132,9 +132,6 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         const crew__setup *s = p->setup;
         int opened = -1;
 
-        for (int i = 0; i < 3; i++)
-                what->stdio[i] = -1;
-        what->directory = -1;
         if (p->method != CREW_METHOD_FORKSERVER)
                 return -1;
         what->env = s ? s->env : NULL;
@@ -150,16 +147,18 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         return opened;
 }
 
-int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed)
+int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed)
 {
         crew_process *p = l->p;
         const crew__setup *s = p->setup;
-        crew__packing what = { .name = p->name, .identity = p->identity };
+        crew__packing what = CREW__PACKING;
         crew__function *function;
         int opened, r;
 
+        what.name = p->name;
+        what.identity = p->identity;
         memcpy(&function, &p->target, sizeof function);
-        r = crew__place_of(target, function);
+        r = crew__site_of(target, function);
         if (r < 0)
                 return crew__fail(ENOENT,
                         "process %s: its function, %s, is in no library and not in the program",
@@ -197,7 +196,7 @@ int crew__spawn_start(crew__launch *l)
         crew_process *p = l->p;
         crew__image *m = NULL;
         crew__packed packed;
-        crew__place target;
+        crew__site target;
         int r;
 
         r = crew__spawn_possible(p->name);
@@ -242,14 +241,14 @@ static int refused(crew_process *p, uint32_t arrival, bool ended)
         const crew__child_page *page = crew__child_page_of(p->page);
         int err = atomic_load(&page->arrival_error);
         crew__function *function;
-        crew__place target;
+        crew__site target;
 
         memcpy(&function, &p->target, sizeof function);
         if (p->spawn_error)
                 return crew__fail(p->spawn_error, "process %s: starting %s: %s", p->name, program,
                         strerror(p->spawn_error));
         if (arrival == CREW__ARRIVAL_NO_TARGET) {
-                (void)crew__place_of(&target, function);
+                (void)crew__site_of(&target, function);
                 return crew__fail(ENOENT,
                         "process %s: its function, %s, is not in the new process: its library was "
                         "loaded later than crew_spawn_main() was called, or has changed",
@@ -302,7 +301,7 @@ int crew__spawn_server(const char *name, crew__entry *entry, crew__packing *what
                 return r;
         memcpy(&function, &entry, sizeof function);
         what->head.kind = CREW__PARCEL_SERVER;
-        if (crew__place_of(&what->head.target, function) < 0)
+        if (crew__site_of(&what->head.target, function) < 0)
                 return crew__fail(ENOENT, "%s: it is in no module of this program", name);
         r = crew__parcel_pack(&packed, what);
         if (r < 0)

@@ -94,10 +94,6 @@ static const struct {
         { "run -k --tag --shell 'yes | head -n {}' ::: 100000 | sort | uniq -c | tr -s ' '",
                 " 100000 100000\ty\n", NULL, 0 },
         { "yes | run -j2 echo | head -n 2", "y\ny\n", NULL, 0 },
-        /* What a job leaves behind holds its pipe, and nobody waits for that. */
-        { "mkfifo f; run --shell 'echo started; (cat <f &) ; : {}' ::: a; timeout 5 sh -c ': >f'; "
-          "rm f",
-                "started\n", NULL, 0 },
         { "run --bar --eta echo ::: a", "a\n", NULL, 0 },
         { "run echo ::: a >/dev/full", "", "cannot write the output", 255 },
         { "run echo ::: a >&-", "", NULL, 0 },

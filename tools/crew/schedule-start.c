@@ -144,6 +144,8 @@ bool schedule_arm(struct run *run, struct job *j)
                                 run->waiter, j->pipes[i], EPOLLIN, schedule_tag(j, TAG_OUT + i));
                 j->paused[i] = false;
         }
+        if (j->reports >= 0 && r == 0)
+                r = crew_waiter_fd(run->waiter, j->reports, EPOLLIN, schedule_tag(j, TAG_REPORT));
         return r == 0;
 }
 
