@@ -102,8 +102,8 @@ typedef struct crew_process_options {
                                    which is all there is for a target */
         const char *cwd; /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
-        /* Queues that a child which is no fork can open by their refs. Held until the handle is
-         * freed. (A fork has all of its parent's.) */
+        /* Queues, connections and shared memory that a child which is no fork can open by their
+         * refs. Held until the handle is freed. (A fork has all of its parent's.) */
         const crew_ref *grants;
         size_t n_grants;
         const crew_limits *limits; /* copied; with limits or a sandbox it leaves no core dump */
