@@ -81,47 +81,6 @@ TEST_FRESH(grants, "queues and connections that were granted open by their refs"
         CHECK_INT(CREW_GET(q, &n, CREW_S(1)), ==, -EPIPE);
 }
 
-struct counter {
-        crew_lock lock;
-        int value;
-};
-
-static int count(void *arg)
-{
-        crew_auto(shm) shm = NULL;
-        struct counter *c;
-        crew_ref ref;
-
-        memcpy(&ref, arg, sizeof ref);
-        REQUIRE_OK(crew_shm_open(&shm, ref));
-        CHECK_INT(crew_shm_size(shm), ==, sizeof *c);
-        c = crew_shm_data(shm);
-        CHECK_INT(crew_lock_acquire(&c->lock, CREW_S(10)), ==, 0);
-        c->value++;
-        return 11;
-}
-
-TEST_FRESH(memory,
-        "granted shared memory opens by its ref, and a child that ends with its lock is seen")
-{
-        crew_auto(shm) shm = NULL;
-        crew_auto(process) p = NULL;
-        struct counter *c;
-        crew_ref ref;
-
-        REQUIRE_OK(crew_shm_new(&shm, sizeof *c, "counter"));
-        c = crew_shm_data(shm);
-        REQUIRE_OK(crew_lock_init(&c->lock));
-        ref = crew_shm_ref(shm);
-        REQUIRE_OK(crew_process_launch(&p, count, &ref,
-                CREW_OPT(process, .method = host_method, .arg_size = sizeof ref, .grants = &ref,
-                        .n_grants = 1)));
-        CHECK_INT(join_code(p), ==, 11);
-        CHECK_INT(crew_lock_acquire(&c->lock, CREW_S(10)), ==, CREW_OWNER_DIED);
-        CHECK_INT(c->value, ==, 1);
-        REQUIRE_OK(crew_lock_release(&c->lock));
-}
-
 struct kept {
         int fd;
         struct stat st;
