@@ -181,7 +181,8 @@ CREW_PUBLIC int crew_process_new_exec(
 /*
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
  * that nothing is written twice; programs are started without.
- * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
+ * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENOSPC: a queue with
+ * CREW_QUEUE_EOF that the child would have is held by 256 processes; -ENODATA: somebody
  * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
  * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
  * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
