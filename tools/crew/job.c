@@ -122,7 +122,8 @@ static void take_pipes(struct job *j)
 
 static bool no_room(int r)
 {
-        return r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+        /* ETIMEDOUT: the machine is so busy that its sandbox was not in force in time. */
+        return r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ETIMEDOUT;
 }
 
 static bool not_runnable(int r)
@@ -225,7 +226,7 @@ void job_ended(struct job *j, struct ending *e)
                 e->user_time = exit.user_time;
                 e->system_time = exit.system_time;
                 e->max_rss = exit.max_rss;
-                j->not_started = -exit.exec_errno;
+                j->not_started = not_runnable(-exit.exec_errno) ? -exit.exec_errno : 0;
                 if (exit.violated)
                         note_violation(j);
         }

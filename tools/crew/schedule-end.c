@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
+#include "quote.h"
 #include "schedule.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DOUBLINGS = 10, MOST_READS = 1024, MOST_TOLD = 4096 };
+enum { MOST_DOUBLINGS = 10, MOST_READS = 1024, MOST_TOLD = 4096, MOST_NOT_STARTED = 10 };
 
 /*
  * What it left in its pipes. Whoever else holds their other ends (something it left behind) has
@@ -125,6 +127,24 @@ static void tell_refusal(struct run *run, const struct job *j)
         cli_complain("job %llu: %s", (unsigned long long)j->seq, j->refused);
 }
 
+/* Its program could not be run, of which nobody else tells. */
+static void tell_not_started(struct run *run, const struct job *j)
+{
+        struct template_values v = { j->values.at, j->values.n, j->seq, j->slot };
+        struct bytes name = { 0 };
+        char **argv;
+
+        if (!j->not_started || run->untold++ >= MOST_NOT_STARTED)
+                return;
+        argv = template_argv(run->maker.command, &v);
+        quote_visible(&name, argv[0] ? argv[0] : "", argv[0] ? strlen(argv[0]) : 0);
+        progress_clear(&run->progress);
+        cli_complain("job %llu: cannot run '%s': %s", (unsigned long long)j->seq,
+                bytes_ended(&name), strerror(-j->not_started));
+        bytes_free(&name);
+        free(argv);
+}
+
 void schedule_end(struct run *run, struct job *j)
 {
         struct ending e;
@@ -140,6 +160,7 @@ void schedule_end(struct run *run, struct job *j)
         if (try_again(run, j, &e))
                 return;
         count(run, j, &e);
+        tell_not_started(run, j);
         if (!job_succeeded(&e))
                 tell_refusal(run, j);
         finish(run, j, &e);

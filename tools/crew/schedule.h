@@ -40,6 +40,8 @@ struct run {
         uint32_t n_busy, cap_slots;
         uint64_t seq;       /* of the last job made */
         int64_t next_start; /* --delay, or when to ask the machine again */
+        unsigned untold;      /* jobs whose program could not be run */
+        unsigned not_started; /* attempts to start a job in a row, with no other running */
         bool crowded;       /* no process or descriptor was left: until a job ends */
         bool input_ended, input_waits, sinks_wait[OUTPUT_STREAMS], watched;
 
@@ -50,6 +52,7 @@ struct run {
         bool trouble;          /* something other than a job failed; it was said */
         int not_runnable;      /* exit status if the command itself cannot be run, or 0 */
         bool halted, other_command;
+        bool blind; /* what sandboxes refuse cannot be seen */
         uint64_t refusals; /* jobs whose sandbox refused something */
         struct bytes refused; /* the kinds that were told, each ended by a zero */
         unsigned ends; /* since orphans were collected */

@@ -68,6 +68,10 @@ void summary_tell(const struct run *run)
                 cli_complain(
                         "what one job needs is shown by crew run --explain ...; to allow it: --rw "
                         "DIR, --net, --allow WORDS, --sandbox none");
+        if (run->blind)
+                cli_complain(
+                        "which system calls were refused cannot be told here: there is no seccomp "
+                        "notification, or somebody else has it");
         bytes_free(&how);
 }
 
