@@ -143,6 +143,7 @@ typedef struct crew__worker {
         int64_t late_at;  /* when to look at that */
         int64_t stuck_at; /* when others may take what waits behind what it does */
         int64_t due;      /* when to look at anything again */
+        bool bare;        /* what it does not work on was taken back */
         int64_t kill_at, give_up_at, inquest;
         int64_t drained;  /* when results came last */
         int64_t pace;     /* ns per task, lately; 0 = unknown */
@@ -151,6 +152,7 @@ typedef struct crew__worker {
         bool marked;      /* the word told of its death; its memory may be there still */
         uint64_t refused; /* calls that were answered with EPERM */
         bool ever;        /* there was one before */
+        uint64_t traced;  /* entries of its tape that were taken out */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
 } crew__worker;
 
@@ -415,6 +417,12 @@ void crew__granted_free(crew_pool *p);
 void crew__publish(crew_pool *p);
 void crew__publish_violation(crew_pool *p, const char *words);
 void crew__publish_name(crew_pool *p, const crew__worker *w, const crew__unit *unit);
+
+/* chronicle.c: for CREW_DEBUG and CREW_TRACE. Under the lock; where they are on. */
+void crew__chronicle_event(
+        crew_pool *p, int kind, const crew__worker *w, const crew__failure *failure);
+/* The tasks of a worker that ended since the last look. */
+void crew__chronicle_tasks(crew_pool *p, crew__worker *w);
 
 /* supervise.c */
 
