@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #ifdef BENCH_CREW_PROCESS
+#        include <crew/pool.h>
 #        include <crew/process.h>
 #endif
 
@@ -41,6 +42,8 @@ static const struct bench_target targets[] = {
         {"two threads, small", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
         {"two threads, 10 MiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
         {"two threads, 1 GiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
+        {"two threads, 10 MiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
+        {"two threads, 1 GiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"clone3, bare"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"clone3, exit()"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"fork+waitpid"}, BENCH_SHOWN},
@@ -127,12 +130,34 @@ static bool start_crew(void)
                crew_process_join(p, CREW_FOREVER) == 0 && crew_process_exitcode(p, &code) == 0 &&
                code == 0;
 }
+
+/* Made before the host grows; its workers are replaced after each task. */
+static crew_pool *pool;
+
+static bool make_pool(void)
+{
+        return crew_pool_new(&pool, 1, CREW_OPT(pool, .tasks_per_worker = 1)) == 0;
+}
+
+static int no_task(crew_task *t, const void *arg, size_t size)
+{
+        (void)t;
+        (void)arg;
+        (void)size;
+        return 0;
+}
+
+static bool start_worker(void)
+{
+        return crew_pool_apply(pool, no_task, NULL, 0, NULL, 0, CREW_S(10), NULL) == 0;
+}
 #endif
 
 static const struct way {
         const char *name;
         const char *missing;
         bool (*start)(void);
+        bool (*prepare)(void); /* before the host grows */
 } ways[] = {
 #ifdef BENCH_CREW_PROCESS
         {"crew", NULL, start_crew},
@@ -143,6 +168,11 @@ static const struct way {
         {"clone3, bare", NULL, start_clone3_bare},
         {"clone3, exit()", NULL, start_clone3_exit},
         {"fork+waitpid", NULL, start_fork},
+#ifdef BENCH_CREW_PROCESS
+        {"crew, pool's worker", NULL, start_worker, make_pool},
+#else
+        {"crew, pool's worker", "the pool is not built", NULL},
+#endif
 #ifdef BENCH_PYTHON
         {"python-Process", NULL, NULL},
 #else
@@ -151,14 +181,17 @@ static const struct way {
 };
 #define WAYS (sizeof ways / sizeof *ways)
 
-/* A fork by clone3 in a host with threads is what nobody may do; Python has a size of its own. */
+/* A fork by clone3 in a host with threads is what nobody may do; a pool has a thread; Python has a
+ * size of its own. */
 static bool offers(unsigned cell, unsigned row)
 {
         if (cell % SIZES == 2 && !big)
                 return false;
         if (row >= 1 && row <= 3)
                 return cell < SIZES;
-        return row != 5 || cell == 1;
+        if (row == 5)
+                return cell >= SIZES;
+        return row != 6 || cell == 1;
 }
 
 static void *idle(void *arg)
@@ -199,6 +232,8 @@ static void run_host(struct bench_shared *s, unsigned who, void *arg)
         size_t n = 0;
 
         if (!us)
+                _exit(3);
+        if (h->way->prepare && !h->way->prepare())
                 _exit(3);
         grow(h->extra);
         if (h->threaded && pthread_create(&thread, NULL, idle, NULL) != 0)
