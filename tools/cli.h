@@ -23,8 +23,8 @@ enum cli_kind {
 enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_RUN = -1 };
 
 /*
- * Takes an option's argument apart. 0, or CLI_USAGE after cli_complain(); `value` lives as long as
- * argv.
+ * Takes an option's argument apart. 0, CLI_USAGE after cli_complain(), or CLI_RUN: like --help it
+ * did all there is to do. `value` lives as long as argv.
  */
 typedef int cli_call_fn(const char *value, void *target);
 
@@ -64,6 +64,8 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, int *n_o
 /* Prints --help. */
 void cli_help(const struct cli_command *command, FILE *out);
 
+/* Prints a function for bash that completes the command: "_crew_run" for "crew run". */
+void cli_completion(const struct cli_command *command, FILE *out);
 
 /* "crew features: …" and a newline on stderr. The name is that of the command parsed last. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -234,6 +234,23 @@ static int collect(crew_connection *c, const sight *next, taking *t)
         return r == -EAGAIN ? 0 : r;
 }
 
+/* Closes what came with a message that should have had one descriptor. */
+static void discard(struct msghdr *m)
+{
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+                size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                for (size_t i = 0; i < n; i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+                        (void)crew__close(fd);
+                }
+        }
+}
+
 /*
  * The descriptor is installed by a second look, so that when there is no number left for it, it
  * stays where it is.
@@ -263,8 +280,11 @@ static int take_descriptor(crew_connection *c, const sight *next, taking *t)
                                           "next (RLIMIT_NOFILE, "
                                           "ulimit -n); it stays");
         if (!found || found->cmsg_level != SOL_SOCKET || found->cmsg_type != SCM_RIGHTS ||
-                found->cmsg_len != CMSG_LEN(sizeof(int)))
+                found->cmsg_len != CMSG_LEN(sizeof(int))) {
+                /* There is room for a second one, by the alignment. */
+                discard(&m);
                 return broken(c);
+        }
         memcpy(&t->fd, CMSG_DATA(found), sizeof t->fd);
         t->fd = crew__above_stdio(t->fd);
         r = take(c, next, NULL, 0);

@@ -166,10 +166,8 @@ static bool look_after(crew_pool *p, int64_t now)
                 crew__worker *w = &p->workers[i];
 
                 if ((crew__worker_alive(w) || w->state == CREW__ENDING) &&
-                        crew__worker_drain(p, w, now) > 0) {
+                        crew__worker_drain(p, w, now) > 0)
                         did = true;
-                        crew__worker_refusals(p, w);
-                }
                 if (w->due <= now || w->lied || all)
                         crew__supervise(p, w, CREW__EVENT_TIME, now);
                 if (over)
@@ -396,7 +394,8 @@ int crew__pool_await(crew_pool *p, _Atomic uint32_t *word, uint32_t bits, int64_
                 return -ECANCELED;
         for (;;) {
                 seen = atomic_load(word);
-                if (p->threaded && !(seen & bits) && deadline > 0)
+                /* In this order: what made it ready may have freed the pool since. */
+                if (!(seen & bits) && p->threaded && deadline > 0)
                         seen = atomic_fetch_or(word, CREW__AWAITED) | CREW__AWAITED;
                 if (seen & bits)
                         return 0;

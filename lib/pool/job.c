@@ -44,11 +44,15 @@ static void tell_imap(crew_result *job)
 void crew__job_publish(crew_result *job)
 {
         crew_pool *p = job->pool;
+        uint32_t word;
 
         p->unfinished--;
         p->look_again |= p->closed && !p->unfinished;
-        if (atomic_exchange(&job->word, CREW__READY) & CREW__AWAITED)
+        word = atomic_exchange(&job->word, CREW__READY);
+        if (word & CREW__AWAITED)
                 (void)crew__sys_futex_wake(&job->word, INT_MAX);
+        if (word >= CREW__WATCHER)
+                (void)atomic_fetch_add(&p->watchers, (int)(word / CREW__WATCHER));
         tell_imap(job);
         crew__job_unref(job);
 }

@@ -180,6 +180,7 @@ size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
         w->items += unit.n;
         w->given += unit.n;
         crew__job_ref(job);
+        job->row = w->row;
         *crew__unit_at(w, w->pushed++) = unit;
         if (w->items == unit.n) {
                 w->drained = crew_clock();
@@ -302,6 +303,7 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
         if (w->state == CREW__STARTING)
                 w->state = CREW__RUNNING;
         keep_pace(w, n, took, now);
+        crew__worker_refusals(p, w);
         crew__worker_turn(p, w, now);
         return n;
 }

@@ -14,9 +14,9 @@
  * the eventfds of grants. In the zygote everything else lies above these.
  */
 
-#include "process/post.h"
 #include "kernel/pulse.h"
 #include "pool/zygote.h"
+#include "process/post.h"
 #include "status/pool-page.h"
 
 #include <stdatomic.h>
@@ -81,6 +81,10 @@ typedef struct crew__nest {
         pid_t pid;
         crew__segment **grant;
         size_t n_grants, room;
+
+        /* Of a zygote that is no fork: where the program's functions are here. NULL: as there. */
+        const struct crew__moved *modules;
+        size_t n_modules;
 } crew__nest;
 
 /* Where in the segment the seats are, the endings, and the rows' pages. */

@@ -26,6 +26,8 @@ static int check(const crew_pool_options *o, unsigned workers)
                         o->on_violation);
         if (o->restart_window < 0)
                 return crew__fail(EINVAL, "pool: a negative restart_window");
+        if (o->method < CREW_METHOD_DEFAULT || o->method > CREW_METHOD_SPAWN)
+                return crew__fail(EINVAL, "pool: unknown start method %d", o->method);
         if (o->sandbox && o->policy)
                 return crew__fail(EINVAL, "pool: sandbox and policy; give one of them");
         if (o->initializer == NULL && (o->init_arg || o->init_size))
@@ -43,6 +45,7 @@ static void take_over(crew_pool *p, const crew_pool_options *o)
 {
         (void)snprintf(p->name, sizeof p->name, "%s", o->name ? o->name : "pool");
         p->flags = o->flags;
+        p->fresh = o->method > CREW_METHOD_FORK;
         p->on_death = o->on_death;
         p->on_violation = o->on_violation;
         p->retries = o->retries ? o->retries : RETRIES;
@@ -161,6 +164,7 @@ static int make_zygote(crew_pool *p, const crew_pool_options *o)
                 .max_workers = p->n_workers,
                 .name = p->name,
                 .words = p->words,
+                .method = o->method,
         };
         int r = crew__zygote_start(&p->zygote, &zo);
 

@@ -30,6 +30,8 @@ void crew__pool_wake(crew_pool *p)
 
 void crew__pool_destroy(crew_pool *p)
 {
+        if (p->generation == crew__generation())
+                crew__pool_unwatched(p);
         for (unsigned i = 0; p->workers && i < p->n_workers; i++) {
                 (void)crew__lane_free(p->workers[i].lane);
                 (void)crew__close(p->workers[i].pidfd);

@@ -51,6 +51,7 @@ enum {
         CREW__AWAITED = 1, /* somebody sleeps on the word */
         CREW__CALLED = 2,  /* ready for the driver alone: its callback runs */
         CREW__READY = 4,
+        CREW__WATCHER = 16, /* so many of these look for it: see watch.c */
 };
 
 struct crew_result {
@@ -62,6 +63,7 @@ struct crew_result {
         crew__link link; /* pool.backlog, then pool.called; or crew_imap.ready */
         bool held;       /* somebody has the handle */
         bool finished, map;
+        unsigned row; /* of the worker that was given it last */
 
         uint64_t function;
         const char *in; /* `arguments`, or the caller's */
@@ -180,6 +182,8 @@ struct crew_pool {
         size_t n_queues;
         int64_t queues_due; /* when they are looked at next */
         crew__zygote *zygote;
+        bool fresh;                  /* its workers are no forks of the program */
+        crew_task_fn *_Atomic known; /* a function that they have */
 
         crew__worker *workers;
         crew__unit *units;        /* of all workers */
@@ -210,6 +214,9 @@ struct crew_pool {
         _Atomic uint32_t finished; /* CREW__READY: no worker is left, and none will come */
         _Atomic uint32_t rounds;   /* counts rounds of drivers without a thread, and callbacks */
         _Atomic bool orphan;       /* freed by a callback: the thread frees it */
+        _Atomic int watchers;      /* of results that are ready: see watch.c */
+        _Atomic bool watching;     /* one of them is at it, and has these: */
+        uint32_t watch_budget, watches;
 };
 
 struct crew_imap {
@@ -334,6 +341,13 @@ int crew__watch(crew_pool *p, crew__worker *w);
 void crew__unwatch(crew_pool *p, crew__worker *w);
 void crew__unwatch_pulse(crew_pool *p, crew__worker *w);
 int crew__watch_zygote(crew_pool *p);
+
+/* watch.c */
+
+/* A caller that waits for a result looks for it for a moment. The pool may be gone then. */
+void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline);
+/* Until nobody looks any more. */
+void crew__pool_unwatched(crew_pool *p);
 
 /* member.c */
 

@@ -29,6 +29,9 @@ static bool is_ready(crew_result *r)
 
 static int await(crew_result *r, int64_t deadline)
 {
+        if (is_ready(r))
+                return 0;
+        crew__pool_watch(r->pool, r, deadline);
         return is_ready(r) ? 0 : crew__pool_await(r->pool, &r->word, CREW__READY, deadline);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/fail.h"
 #include "pool/pool.h"
+#include "process/site.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,30 @@
 
 /* A task that is over sooner is not worth waking another worker for. */
 #define WORTH_A_WAKE INT64_C(20000)
+
+/* In a pool whose workers are no forks a library may be missing. */
+static int check_function(crew_pool *p, crew_task_fn *f)
+{
+        crew__function *function;
+        crew__site place;
+        bool has;
+
+        if (!p->fresh || atomic_load_explicit(&p->known, memory_order_relaxed) == f)
+                return 0;
+        (void)pthread_mutex_lock(&p->zygote_lock);
+        has = !p->zygote || crew__zygote_knows(p->zygote, f);
+        (void)pthread_mutex_unlock(&p->zygote_lock);
+        if (has) {
+                atomic_store_explicit(&p->known, f, memory_order_relaxed);
+                return 0;
+        }
+        memcpy(&function, &f, sizeof function);
+        (void)crew__site_of(&place, function);
+        return crew__fail(ENOENT,
+                "pool %s: its workers do not have the function %s: its library was loaded later "
+                "than crew_spawn_main() was called, or than the pool was made",
+                p->name, place.name);
+}
 
 int crew__submit_check(
         crew_pool *p, crew_task_fn *f, const crew_task_options *o, crew_task_options *options)
@@ -23,6 +48,9 @@ int crew__submit_check(
                 return r;
         if (!f)
                 return crew__fail(EINVAL, "pool %s: no function to run", p->name);
+        r = check_function(p, f);
+        if (r < 0)
+                return r;
         if (options->deadline < 0)
                 return crew__fail(EINVAL, "pool %s: a deadline of %lld ns; 0 means none", p->name,
                         (long long)options->deadline);

@@ -6,6 +6,7 @@
 #include "kernel/generation.h"
 #include "kernel/namespace.h"
 #include "kernel/syscall.h"
+#include "pool/egg.h"
 #include "pool/nest.h"
 #include "pool/stopwatch.h"
 #include "pool/task.h"
@@ -168,10 +169,25 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         return r;
 }
 
+static crew_task_fn *function_of(const crew__nest *nest, uint64_t address)
+{
+        static uint64_t last;
+        static crew_task_fn *found;
+
+        if (!nest->modules)
+                return (crew_task_fn *)(uintptr_t)address;
+        if (last != address) {
+                found = crew__egg_function(nest->modules, nest->n_modules, address);
+                last = address;
+        }
+        return found;
+}
+
 /* One task after another, until the lane is closed. */
 static void __attribute__((noreturn))
-work(crew__track *track, unsigned row, int control, crew__perch *perch)
+work(const crew__nest *nest, crew__track *track, unsigned row, crew__perch *perch)
 {
+        crew_task_fn *function;
         static crew_task t; /* large, and the stack is the tasks' */
         crew__stopwatch watch = { .every = 1 };
         crew__lane_task task;
@@ -191,14 +207,15 @@ work(crew__track *track, unsigned row, int control, crew__perch *perch)
                 t.worker = row;
                 t.attempt = task.attempt;
                 t.id = task.id;
-                t.control = control;
+                t.control = nest->number[0];
                 t.result = 0;
                 t.code = 0;
                 t.text[0] = '\0';
                 t.status = perch->status;
                 crew__stopwatch_start(&watch);
-                r = crew__task_run(
-                        &t, (crew_task_fn *)(uintptr_t)task.function, task.data, task.size);
+                function = function_of(nest, task.function);
+                r = function ? crew__task_run(&t, function, task.data, task.size)
+                             : crew_task_fail(&t, -ENOENT, "its function is not in the worker");
                 crew__stopwatch_stop(&watch, &perch->gauge);
                 if (perch->status[0])
                         perch->status[0] = '\0';
@@ -273,5 +290,5 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_READY);
-        work(track, newborn->row, nest->number[0], perch);
+        work(nest, track, newborn->row, perch);
 }

@@ -10,6 +10,7 @@
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
 #include "pool/lane-layout.h"
+#include "pool/egg.h"
 #include "pool/nest.h"
 #include "process/clone.h"
 #include "process/process.h"
@@ -40,15 +41,19 @@ struct crew__zygote {
         uint64_t asked;   /* number of the last grant */
         uint64_t spawned; /* and of the last spawn */
         crew__segment *pages;
+        crew__moved *modules; /* of a zygote that is no fork, or NULL */
+        size_t n_modules;
         unsigned rows;
         struct row row[];
 };
 
-static int make_process(crew__nest *nest, int *pidfd)
+static int make_process(crew__zygote *z, crew__nest *nest, int *pidfd)
 {
         bool alone = crew__alone();
         int pid = CREW__USE_FORK;
 
+        if (nest->options->method > CREW_METHOD_FORK)
+                return crew__egg_lay(nest, z->socket, pidfd, &z->modules, &z->n_modules);
         nest->stale_out = crew__flush(stdout, alone);
         nest->stale_err = crew__flush(stderr, alone);
         if (alone && crew__has(CREW__CLONE3))
@@ -96,7 +101,7 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
         }
         (void)crew__has(CREW__CLOSE_RANGE);
         (void)crew__sys_sigmask(SIG_SETMASK, &all, &mask);
-        pid = make_process(nest, &pidfd);
+        pid = make_process(z, nest, &pidfd);
         (void)crew__sys_sigmask(SIG_SETMASK, &mask, NULL);
         (void)close(nest->socket);
         (void)close(nest->births);
@@ -108,7 +113,10 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
                 }
         }
         if (pid < 0)
-                return crew__fail(-pid, "pool: making its zygote process: %s", strerror(-pid));
+                return nest->options->method > CREW_METHOD_FORK ?
+                               pid :
+                               crew__fail(-pid, "pool: making its zygote process: %s",
+                                       strerror(-pid));
         z->pid = pid;
         z->pidfd = crew__above_stdio(pidfd);
         return 0;
@@ -135,7 +143,7 @@ static void describe(const crew__zygote *z, const crew__zygote_options *o)
         page->lane_current = offsetof(crew__lane_words, current);
         page->lane_since = offsetof(crew__lane_words, since);
         page->lane_ended = offsetof(crew__lane_words, ended);
-        page->method = CREW_METHOD_FORK;
+        page->method = (uint32_t)(o->method ? o->method : CREW_METHOD_FORK);
         page->landlock = o->plan ? (uint32_t)o->plan->ruleset.abi : 0;
         crew__status_text(page->name, sizeof page->name, o->name);
         crew__status_text(page->sandbox, sizeof page->sandbox, o->words);
@@ -175,6 +183,12 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         }
         *z = made;
         return 0;
+}
+
+bool crew__zygote_knows(const crew__zygote *z, crew_task_fn *function)
+{
+        return !z->modules ||
+               crew__egg_function(z->modules, z->n_modules, (uint64_t)(uintptr_t)function);
 }
 
 int crew__zygote_fd(const crew__zygote *z)
@@ -436,6 +450,7 @@ crew__zygote *crew__zygote_free(crew__zygote *z)
         (void)crew__close(z->births);
         (void)crew__close(z->pidfd);
         (void)crew__segment_unref(z->pages);
+        free(z->modules);
         (void)pthread_mutex_destroy(&z->lock);
         free(z);
         return NULL;

@@ -34,7 +34,7 @@ typedef struct crew__zygote_options {
         const crew__plan *plan;    /* the sandbox, prepared; NULL = none */
         const crew_limits *limits; /* or NULL */
         crew_task_fn *initializer; /* or NULL */
-        const void *init_arg;      /* copied by the fork */
+        const void *init_arg;      /* copied */
         size_t init_size;
         crew__segment *const *grants; /* of the moment; later ones by crew__zygote_grant */
         size_t n_grants;
@@ -43,6 +43,7 @@ typedef struct crew__zygote_options {
         unsigned max_workers; /* rows of the page of endings */
         const char *name;
         const char *words; /* of the sandbox, for inspectors */
+        int method;        /* CREW_METHOD_FORK: a fork; others: this program started anew */
 } crew__zygote_options;
 
 /*
@@ -73,10 +74,14 @@ typedef struct crew__worker_note {
 } crew__worker_note;
 
 /*
- * Forks the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE. A zygote that
+ * Makes the zygote. Call before the pool has a thread. 0; -EAGAIN, -ENOMEM, -EMFILE; if it is no
+ * fork also -EOPNOTSUPP and -ENOENT (the initializer is not there). A zygote that
  * cannot settle (no memory, no descriptors) ends: see crew__zygote_fd.
  */
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o);
+
+/* Do the workers have that function? It is in no module that they lack. */
+bool crew__zygote_knows(const crew__zygote *z, crew_task_fn *function);
 
 /* Readable when the zygote is dead; then every call but _free answers -EPIPE. */
 int crew__zygote_fd(const crew__zygote *z);

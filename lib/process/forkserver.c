@@ -25,13 +25,14 @@ static crew__server server = { .pidfd = -1, .socket = -1 };
 
 static int begin(void)
 {
-        crew__packing what = { .directory = -1, .stdio = { -1, -1, -1 }, .name = "forkserver" };
+        crew__packing what = CREW__PACKING;
         int pair[2], pidfd = -1, pid;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return crew__fail(errno, "fork server: socketpair: %m");
         pair[0] = crew__above_stdio(pair[0]);
         pair[1] = crew__above_stdio(pair[1]);
+        what.name = "forkserver";
         what.page = pair[1];
         pid = crew__spawn_server("crew-forkserver", crew__hatch_main, &what, &pidfd);
         (void)close(pair[1]);
@@ -62,7 +63,7 @@ static int ask(const crew__packed *packed, int *pidfd)
         return r;
 }
 
-static int words(const crew__launch *l, const crew__place *target, int err)
+static int words(const crew__launch *l, const crew__site *target, int err)
 {
         const char *name = l->p->name;
 
@@ -101,7 +102,7 @@ int crew__forkserver_start(crew__launch *l)
 {
         crew_process *p = l->p;
         crew__packed packed;
-        crew__place target;
+        crew__site target;
         int pidfd = -1, r;
 
         r = crew__spawn_possible(p->name);
@@ -126,7 +127,7 @@ int crew__forkserver_start(crew__launch *l)
         }
         /* There may be a child whose pidfd did not reach us. */
         crew__page_gate(crew__page_of(p->page), CREW__GATE_GONE);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
         return r == -EOPNOTSUPP ? r : words(l, &target, -r);
 }
 

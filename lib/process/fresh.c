@@ -107,12 +107,30 @@ static int set_environment(const crew__delivery *d)
         return 0;
 }
 
-void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rlimit *files)
+/* What crew__child_main enters, last of all. */
+static int set_confines(const crew__delivery *d, crew_process *p)
+{
+        static crew__setup setup = {
+                .theirs = { -1, -1, -1 },
+                .directory = -1,
+                .ours = { -1, -1, -1 },
+                .confine.listener = -1,
+        };
+
+        if (!d->parcel->confine.size)
+                return 0;
+        crew__confine_lend(&setup.confine, crew__spawn_note(p->page));
+        p->setup = &setup;
+        return crew__confine_unpack(&setup.confine, crew__parcel_confine(d),
+                d->parcel->confine.size, d->fd[CREW__PARCEL_EXTRA]);
+}
+
+void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hatchery *server)
 {
         const crew__parcel *parcel = d->parcel;
         crew__launch l = {
                 .parent = parcel->application,
-                .maker = files ? getppid() : parcel->application,
+                .maker = server ? server->pid : parcel->application,
                 .mask = parcel->mask,
                 .tied = parcel->tied,
                 .fresh = true,
@@ -132,10 +150,12 @@ void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rl
         d->fd[CREW__PARCEL_DIRECTORY] = crew__close(d->fd[CREW__PARCEL_DIRECTORY]);
         l.parent_fd = d->fd[CREW__PARCEL_APPLICATION];
         (void)crew__sys_prctl(PR_SET_NAME, (unsigned long)crew__parcel_text(d, parcel->comm), 0);
-        if (files)
-                (void)setrlimit(RLIMIT_NOFILE, files);
+        if (server)
+                (void)setrlimit(RLIMIT_NOFILE, &server->files);
         if (parcel->env.size)
                 r = r == 0 ? set_environment(d) : r;
+        if (r == 0)
+                r = set_confines(d, l.p);
         become_child_of(d);
         crew__parcel_close(d);
         if (r < 0) {
@@ -150,7 +170,7 @@ static void __attribute__((noreturn)) be_child(crew__delivery *d)
 {
         crew__function *target = NULL;
 
-        if (crew__place_find(&d->parcel->target, &target) < 0) {
+        if (crew__site_find(&d->parcel->target, &target) < 0) {
                 crew_process nobody = { .pidfd = -1 };
                 crew__child_page *page = attach_page(d, &nobody);
 
@@ -165,7 +185,7 @@ static void __attribute__((noreturn)) be_server(crew__delivery *d)
 {
         crew__function *entry = NULL;
 
-        if (crew__place_find(&d->parcel->target, &entry) == 0)
+        if (crew__site_find(&d->parcel->target, &entry) == 0)
                 ((crew__entry *)entry)(d);
         crew__sys_exit(NEVER_RAN);
 }

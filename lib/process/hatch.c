@@ -29,7 +29,7 @@ typedef struct hatched {
 static struct {
         hatched *child;
         unsigned rows;
-        struct rlimit files; /* as the application had it */
+        crew__hatchery hatchery;
 } server;
 
 static int make_room(unsigned row)
@@ -87,7 +87,7 @@ static int fork_child(crew__delivery *d, crew_target_fn *target, int *pidfd)
                 }
         }
         if (pid == 0)
-                crew__fresh_main(d, target, &server.files);
+                crew__fresh_main(d, target, &server.hatchery);
         return pid;
 }
 
@@ -137,7 +137,7 @@ static int request(crew__serving *s, const void *request, size_t size, int *fds,
         r = crew__parcel_open(&d, fds[0], 0, fds, n);
         if (r < 0)
                 return r;
-        r = crew__place_find(&d.parcel->target, &target);
+        r = crew__site_find(&d.parcel->target, &target);
         if (r == 0)
                 r = hatch(s, &d, (crew_target_fn *)target, with);
         /* The descriptors are closed by who received them. */
@@ -190,8 +190,9 @@ void crew__hatch_main(crew__delivery *d)
         (void)setpgid(0, 0);
         if (crew__parcel_settle(d) < 0)
                 crew__sys_exit(1);
-        if (getrlimit(RLIMIT_NOFILE, &server.files) == 0) {
-                most = (struct rlimit){ server.files.rlim_max, server.files.rlim_max };
+        server.hatchery.pid = crew__sys_getpid();
+        if (getrlimit(RLIMIT_NOFILE, &server.hatchery.files) == 0) {
+                most.rlim_cur = most.rlim_max = server.hatchery.files.rlim_max;
                 (void)setrlimit(RLIMIT_NOFILE, &most);
         }
         learn();

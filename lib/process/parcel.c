@@ -59,6 +59,8 @@ static int list_descriptors(crew__packed *packed, const crew__packing *what)
         packed->fd[CREW__PARCEL_DIRECTORY] = what->directory;
         for (int i = 0; i < 3; i++)
                 packed->fd[CREW__PARCEL_STDIN + i] = what->stdio[i];
+        for (int i = 0; i < 2; i++)
+                packed->fd[CREW__PARCEL_EXTRA + i] = what->extra[i];
         for (size_t i = 0; i < what->n_keep; i++)
                 packed->fd[n++] = what->keep[i];
         for (size_t i = 0; i < what->n_objects; i++) {
@@ -133,6 +135,7 @@ static void lay_out(
         head->objects = put_objects(l, what);
         head->numbers = put(l, packed->fd, packed->n * sizeof *packed->fd);
         head->env = put_list(l, what->env);
+        head->confine = put(l, what->confine, what->confine_size);
         head->arg = l->at;
         head->arg_size = what->arg_size;
         if (l->base && what->arg_size)
@@ -269,7 +272,8 @@ static bool sound(const crew__parcel *p, uint64_t size, uint64_t cookie)
                 return false;
         if (!array_fits(p, p->keep, sizeof(crew__parcel_keep)) ||
                 !array_fits(p, p->objects, sizeof(crew__parcel_object)) ||
-                !array_fits(p, p->numbers, sizeof(int)) || (p->env.size && !text_ends(p, p->env)))
+                !array_fits(p, p->numbers, sizeof(int)) || !array_fits(p, p->confine, 1) ||
+                (p->env.size && !text_ends(p, p->env)))
                 return false;
         n = CREW__PARCEL_FIXED + p->keep.size / sizeof(crew__parcel_keep) +
             p->objects.size / sizeof(crew__parcel_object) * PER_OBJECT;
@@ -341,6 +345,11 @@ static const void *part_of(const crew__delivery *d, crew__part part)
 const char *crew__parcel_text(const crew__delivery *d, crew__part part)
 {
         return part_of(d, part);
+}
+
+const void *crew__parcel_confine(const crew__delivery *d)
+{
+        return part_of(d, d->parcel->confine);
 }
 
 const crew__parcel_keep *crew__parcel_keeps(const crew__delivery *d, size_t *n)

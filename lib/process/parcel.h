@@ -9,7 +9,7 @@
  */
 
 #include "kernel/segment.h"
-#include "process/place.h"
+#include "process/site.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,7 +22,8 @@ enum {
         CREW__PARCEL_PAGE,        /* status page of a child; the socket of a server */
         CREW__PARCEL_DIRECTORY,   /* to work in, or -1 */
         CREW__PARCEL_STDIN,       /* and the other two: what they become, or -1 */
-        CREW__PARCEL_FIXED = CREW__PARCEL_STDIN + 3,
+        CREW__PARCEL_EXTRA = CREW__PARCEL_STDIN + 3, /* two: a Landlock ruleset or -1, a server's */
+        CREW__PARCEL_FIXED = CREW__PARCEL_EXTRA + 2,
 };
 
 enum crew__parcel_kind {
@@ -58,11 +59,12 @@ typedef struct crew__parcel {
         uint64_t flags;      /* CREW_PROCESS_... */
         uint64_t sender_flags;
         uint64_t mask; /* of signals */
-        crew__place target;
+        crew__site target;
         crew__part comm, name, identity, sender_name, sender_identity; /* end with a zero */
         uint64_t arg, arg_size;                                        /* 16-aligned */
         crew__part keep, objects, numbers;                             /* arrays */
-        crew__part env; /* strings, one behind the other; none: as the receiver has it */
+        crew__part env;     /* strings, one behind the other; none: as the receiver has it */
+        crew__part confine; /* of a child: limits and sandbox; none: nothing of that */
 } crew__parcel;
 
 /* To be packed: pointers are the caller's. */
@@ -78,7 +80,10 @@ typedef struct crew__packing {
         int page;      /* or the socket */
         int directory; /* or -1 */
         int stdio[3];  /* or -1 */
+        int extra[2];  /* or -1 */
         const char *const *env;
+        const void *confine;
+        size_t confine_size;
 } crew__packing;
 
 /* Descriptors of a parcel; `fd` is allocated. Those of the list but ITSELF are borrowed. */
@@ -88,6 +93,11 @@ typedef struct crew__packed {
         size_t n;
         int opened; /* for the parcel: closed with it; or -1 */
 } crew__packed;
+
+/* Without any descriptor. */
+#define CREW__PACKING                                                                              \
+        ((crew__packing){                                                                          \
+                .page = -1, .directory = -1, .stdio = { -1, -1, -1 }, .extra = { -1, -1 } })
 
 /* 0; -EMFILE, -ENOMEM, -EBADF (a descriptor to keep is not open). */
 int crew__parcel_pack(crew__packed *packed, const crew__packing *what);
@@ -108,6 +118,7 @@ int crew__parcel_open(crew__delivery *d, int memfd, uint64_t cookie, const int *
 void crew__parcel_close(crew__delivery *d);
 
 const char *crew__parcel_text(const crew__delivery *d, crew__part part);
+const void *crew__parcel_confine(const crew__delivery *d);
 const crew__parcel_keep *crew__parcel_keeps(const crew__delivery *d, size_t *n);
 const crew__parcel_object *crew__parcel_objects(const crew__delivery *d, size_t *n);
 

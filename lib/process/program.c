@@ -117,7 +117,8 @@ static void fill(crew__image *m, const crew__launch *l)
         m->tied = l->tied;
         m->parent = l->parent;
         m->gated = (p->flags & CREW_PROCESS_DAEMON) && !l->tied;
-        if (!s)
+        /* A child with a target confines itself, last of all. */
+        if (!s || p->target)
                 return;
         m->nice = s->confine.nice;
         m->cpus = s->confine.cpus;

@@ -132,9 +132,6 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         const crew__setup *s = p->setup;
         int opened = -1;
 
-        for (int i = 0; i < 3; i++)
-                what->stdio[i] = -1;
-        what->directory = -1;
         if (p->method != CREW_METHOD_FORKSERVER)
                 return -1;
         what->env = s ? s->env : NULL;
@@ -150,16 +147,58 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         return opened;
 }
 
-int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed)
+struct crew__confine_note *crew__spawn_note(const crew__segment *page)
+{
+        enum { NOTE_AT = 1024 };
+
+        _Static_assert(sizeof(crew__child_page) <= NOTE_AT, "the note lies behind the page's own");
+        _Static_assert(NOTE_AT + sizeof(struct crew__confine_note) <= 4096, "in the same page");
+        return (struct crew__confine_note *)(void *)((char *)page->address + NOTE_AT);
+}
+
+void crew__spawn_unpack(crew_process *p)
+{
+        if (p->setup)
+                crew__confine_lend(&p->setup->confine, NULL);
+        p->page = crew__segment_unref(p->page);
+}
+
+/* What confines the child, for the parcel; what is returned has to be freed. */
+static void *pack_confines(const crew_process *p, crew__packing *what, int *r)
+{
+        crew__confine *c = p->setup ? &p->setup->confine : NULL;
+        void *bytes = NULL;
+
+        if (!c)
+                return NULL;
+        crew__confine_lend(c, crew__spawn_note(p->page));
+        what->confine_size = crew__confine_packed(c);
+        if (!what->confine_size)
+                return NULL;
+        bytes = malloc(what->confine_size);
+        if (!bytes) {
+                *r = -ENOMEM;
+                return NULL;
+        }
+        crew__confine_pack(c, bytes);
+        what->confine = bytes;
+        what->extra[0] = c->plan ? c->plan->ruleset.fd : -1;
+        return bytes;
+}
+
+int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed)
 {
         crew_process *p = l->p;
         const crew__setup *s = p->setup;
-        crew__packing what = { .name = p->name, .identity = p->identity };
+        crew__packing what = CREW__PACKING;
         crew__function *function;
+        void *confine;
         int opened, r;
 
+        what.name = p->name;
+        what.identity = p->identity;
         memcpy(&function, &p->target, sizeof function);
-        r = crew__place_of(target, function);
+        r = crew__site_of(target, function);
         if (r < 0)
                 return crew__fail(ENOENT,
                         "process %s: its function, %s, is in no library and not in the program",
@@ -182,13 +221,18 @@ int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed)
                 what.objects = s->grants;
                 what.n_objects = s->n_grants;
         }
+        confine = pack_confines(p, &what, &r);
         opened = lend_surroundings(p, &what);
-        r = crew__parcel_pack(packed, &what);
+        if (r == 0)
+                r = crew__parcel_pack(packed, &what);
+        else
+                *packed = (crew__packed){ .opened = -1 };
         packed->opened = opened;
+        free(confine);
         if (r == 0)
                 return 0;
         crew__parcel_drop(packed);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
         return fail_packing(p->name, r);
 }
 
@@ -197,7 +241,7 @@ int crew__spawn_start(crew__launch *l)
         crew_process *p = l->p;
         crew__image *m = NULL;
         crew__packed packed;
-        crew__place target;
+        crew__site target;
         int r;
 
         r = crew__spawn_possible(p->name);
@@ -211,7 +255,7 @@ int crew__spawn_start(crew__launch *l)
         if (r < 0) {
                 crew__image_free(m);
                 crew__parcel_drop(&packed);
-                p->page = crew__segment_unref(p->page);
+                crew__spawn_unpack(p);
                 return r;
         }
         crew__page_gate(crew__page_of(p->page), CREW__GATE_OPEN);
@@ -234,7 +278,7 @@ static void abandon(crew_process *p)
                 ;
         (void)crew__pidfd_collect(p->pidfd, &ending);
         p->pidfd = crew__close(p->pidfd);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
 }
 
 static int refused(crew_process *p, uint32_t arrival, bool ended)
@@ -242,14 +286,14 @@ static int refused(crew_process *p, uint32_t arrival, bool ended)
         const crew__child_page *page = crew__child_page_of(p->page);
         int err = atomic_load(&page->arrival_error);
         crew__function *function;
-        crew__place target;
+        crew__site target;
 
         memcpy(&function, &p->target, sizeof function);
         if (p->spawn_error)
                 return crew__fail(p->spawn_error, "process %s: starting %s: %s", p->name, program,
                         strerror(p->spawn_error));
         if (arrival == CREW__ARRIVAL_NO_TARGET) {
-                (void)crew__place_of(&target, function);
+                (void)crew__site_of(&target, function);
                 return crew__fail(ENOENT,
                         "process %s: its function, %s, is not in the new process: its library was "
                         "loaded later than crew_spawn_main() was called, or has changed",
@@ -302,7 +346,7 @@ int crew__spawn_server(const char *name, crew__entry *entry, crew__packing *what
                 return r;
         memcpy(&function, &entry, sizeof function);
         what->head.kind = CREW__PARCEL_SERVER;
-        if (crew__place_of(&what->head.target, function) < 0)
+        if (crew__site_of(&what->head.target, function) < 0)
                 return crew__fail(ENOENT, "%s: it is in no module of this program", name);
         r = crew__parcel_pack(&packed, what);
         if (r < 0)

@@ -25,7 +25,13 @@ int crew__spawn_possible(const char *who);
  * What a child that is no fork is to have, in a parcel, and its status page; *target is for words.
  * -EOPNOTSUPP, -ENOENT (the function is in no module), -EMFILE, -ENOMEM; with words.
  */
-int crew__spawn_pack(crew__launch *l, crew__place *target, crew__packed *packed);
+int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed);
+
+/* Undoes it for a child that did not come to be. */
+void crew__spawn_unpack(crew_process *p);
+
+/* Where in a child's page its sandbox leaves what it has to say. */
+struct crew__confine_note *crew__spawn_note(const crew__segment *page);
 
 /* CREW_METHOD_SPAWN: starts l->p, then (no signals blocked) waits until its target is about to run.
  * As crew__program_start; -ENOENT: its function is not there; -EOPNOTSUPP: as above, or the new
@@ -40,11 +46,14 @@ int crew__spawn_await(crew_process *p);
  */
 int crew__spawn_server(const char *name, crew__entry *entry, crew__packing *what, int *pidfd);
 
-/*
- * In the new process: becomes the child that a parcel is about; never returns. `files`: it was
- * forked by a server, which is its parent, and this is its limit of descriptors.
- */
-void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const struct rlimit *files)
+/* Of a child that a server forked. */
+typedef struct crew__hatchery {
+        pid_t pid;           /* the server, known before the fork: it may die right after */
+        struct rlimit files; /* as the application had it */
+} crew__hatchery;
+
+/* In the new process: becomes the child that a parcel is about; never returns. NULL: no server. */
+void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hatchery *server)
         __attribute__((noreturn));
 
 #endif

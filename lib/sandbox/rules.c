@@ -71,8 +71,9 @@ static const struct {
                 LIST("futex", "membarrier", "sched_getaffinity", "sched_getscheduler",
                         "sched_getparam", "futex_waitv") },
         { CREW__PROC,
-                LIST("fork", "vfork", "wait4", "waitid", "kill", "tkill", "tgkill",
-                        "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpgid", "setsid") },
+                LIST("fork", "vfork", "wait4", "waitid", "pidfd_open", "pidfd_send_signal", "kill",
+                        "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setpgid",
+                        "setsid") },
         { CREW__EXEC,
                 LIST("execve", "arch_prctl", "mmap", "mprotect", "madvise", "rt_sigaction", "fcntl",
                         "setrlimit", "capget", "capset", "ioprio_get", "sched_getattr",
@@ -149,7 +150,7 @@ static const struct {
 #define NO_PROCESS_FLAGS                                                                           \
         (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
                 CLONE_NEWPID | CLONE_NEWNET | CLONE_UNTRACED | CLONE_PTRACE | CLONE_PARENT |       \
-                CLONE_THREAD | CLONE_PIDFD)
+                CLONE_THREAD)
 
 #define SOCKET_TYPE 0xf /* without SOCK_CLOEXEC and SOCK_NONBLOCK */
 #define SOCKET(family, type)                                                                       \
@@ -266,7 +267,7 @@ const char *const crew__closed_calls[] = { "io_uring_setup", "io_uring_enter", "
         "bpf", "userfaultfd", "perf_event_open", "kexec_load", "kexec_file_load", "init_module",
         "finit_module", "delete_module", "mount", "umount2", "pivot_root", "chroot", "open_tree",
         "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "unshare",
-        "setns", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "clone3", "openat2",
+        "setns", "pidfd_getfd", "clone3", "openat2",
         "open_by_handle_at", "name_to_handle_at", "fanotify_init", "io_setup", "io_submit",
         "modify_ldt", "iopl", "ioperm", "swapon", "swapoff", "reboot", "acct", "quotactl", "syslog",
         "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname",

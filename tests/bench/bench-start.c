@@ -25,14 +25,16 @@ static const struct bench_cell cells[] = {
         {"one thread, small", "us per start and join", true},
         {"one thread, 10 MiB", "us per start and join", true},
         {"one thread, 1 GiB", "us per start and join", true},
+        {"one thread, 2 GiB", "us per start and join", true},
         {"two threads, small", "us per start and join", true},
         {"two threads, 10 MiB", "us per start and join", true},
         {"two threads, 1 GiB", "us per start and join", true},
+        {"two threads, 2 GiB", "us per start and join", true},
 };
 #define CELLS (sizeof cells / sizeof *cells)
-#define SIZES 3
+#define SIZES 4
 
-static const size_t extra[SIZES] = {0, (size_t)10 << 20, (size_t)1 << 30};
+static const size_t extra[SIZES] = {0, (size_t)10 << 20, (size_t)1 << 30, (size_t)2 << 30};
 static bool big;
 
 static const struct bench_target targets[] = {
@@ -51,6 +53,8 @@ static const struct bench_target targets[] = {
         {"one thread, 10 MiB", "crew", {"clone3, exit()"}, BENCH_SHOWN},
         {"one thread, 10 MiB", "crew", {"fork+waitpid"}, BENCH_SHOWN},
         {"one thread, 10 MiB", "crew", {"python-Process"}, BENCH_SHOWN},
+        {"one thread, 10 MiB", "crew, fork server", {"fork+waitpid"}, BENCH_SHOWN},
+        {"two threads, 2 GiB", "crew, fork server", {"fork+waitpid"}, BENCH_SHOWN},
 };
 
 static bool start_and_end(void (*end)(void))
@@ -121,12 +125,12 @@ static int nothing(void *arg)
         return 0;
 }
 
-static bool start_crew(void)
+static bool start_by(int method)
 {
         crew_auto(process) p = NULL;
         int code = -1;
 
-        return crew_process_launch(&p, nothing, NULL, NULL) == 0 &&
+        return crew_process_launch(&p, nothing, NULL, CREW_OPT(process, .method = method)) == 0 &&
                crew_process_join(p, CREW_FOREVER) == 0 && crew_process_exitcode(p, &code) == 0 &&
                code == 0;
 }
@@ -151,6 +155,21 @@ static bool start_worker(void)
 {
         return crew_pool_apply(pool, no_task, NULL, 0, NULL, 0, CREW_S(10), NULL) == 0;
 }
+
+static bool start_crew(void)
+{
+        return start_by(CREW_METHOD_FORK);
+}
+
+static bool start_crew_forkserver(void)
+{
+        return start_by(CREW_METHOD_FORKSERVER);
+}
+
+static bool start_crew_spawn(void)
+{
+        return start_by(CREW_METHOD_SPAWN);
+}
 #endif
 
 static const struct way {
@@ -168,15 +187,15 @@ static const struct way {
         {"clone3, bare", NULL, start_clone3_bare},
         {"clone3, exit()", NULL, start_clone3_exit},
         {"fork+waitpid", NULL, start_fork},
-#ifdef BENCH_CREW_PROCESS
-        {"crew, pool's worker", NULL, start_worker, make_pool},
-#else
-        {"crew, pool's worker", "the pool is not built", NULL},
-#endif
 #ifdef BENCH_PYTHON
         {"python-Process", NULL, NULL},
 #else
         {"python-Process", "no python3 when this was built", NULL},
+#endif
+#ifdef BENCH_CREW_PROCESS
+        {"crew, fork server", NULL, start_crew_forkserver},
+        {"crew, spawn", NULL, start_crew_spawn},
+        {"crew, pool's worker", NULL, start_worker, make_pool},
 #endif
 };
 #define WAYS (sizeof ways / sizeof *ways)
@@ -185,13 +204,15 @@ static const struct way {
  * size of its own. */
 static bool offers(unsigned cell, unsigned row)
 {
-        if (cell % SIZES == 2 && !big)
+        if (cell % SIZES >= 2 && !big)
                 return false;
+        if (row == 8)
+                return cell >= SIZES;
+        if (row >= 6)
+                return true;
         if (row >= 1 && row <= 3)
                 return cell < SIZES;
-        if (row == 5)
-                return cell >= SIZES;
-        return row != 6 || cell == 1;
+        return row != 5 || cell == 1;
 }
 
 static void *idle(void *arg)
@@ -310,8 +331,12 @@ int main(int argc, char **argv)
                 .offers = offers,
                 .measure = measure,
                 .option = option,
-                .option_help = "  --big yes     also in a host of 1 GiB (slow)\n",
+                .option_help = "  --big yes     also in hosts of 1 and 2 GiB (slow)\n",
         };
+
+#ifdef BENCH_CREW_PROCESS
+        crew_spawn_main();
+#endif
 
         for (unsigned i = 0; i < WAYS; i++) {
                 rows[i].name = ways[i].name;

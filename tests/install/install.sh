@@ -58,9 +58,11 @@ installs() {
         meson install -C "$build" --no-rebuild --quiet --destdir "$dest" || return 1
         find dest \( -type f -o -type l \) | sed -e 's,^dest/,/,' -e 's,.*/\(libcrew\),\1,' \
                 -e 's,.*/include/,include/,' -e 's,.*/pkgconfig/,pkgconfig/,' \
-                -e 's,.*/bin/,bin/,' -e 's,.*/man/,man/,' | sort >got
+                -e 's,.*/bin/,bin/,' -e 's,.*/man/,man/,' \
+                -e 's,.*/bash-completion/,bash-completion/,' | sort >got
         {
                 echo bin/crew
+                echo bash-completion/completions/crew.bash
                 (cd "$source/lib" && find include -name '*.h')
                 echo libcrew.a
                 echo libcrew.so

@@ -272,3 +272,32 @@ TEST(sync_pool, "sync-pool", "[live][sync][pool][examples]")
         CHECK_STR(run.raw, "332833500\n");
         CHECK_INT(run.status, ==, 0);
 }
+
+TEST(pipe_echo, "pipe-echo", "[live][pipe][examples]")
+{
+        struct run run;
+
+        run_program(&run, "pipe-echo", NULL, NULL, true);
+        CHECK_STR(run.raw,
+                "1 squared is 1\n2 squared is 4\n3 squared is 9\n4 squared is 16\n"
+                "child: no more questions\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(queue_tasks, "queue-tasks", "[live][queue][examples]")
+{
+        struct run run;
+
+        run_program(&run, "queue-tasks", NULL, NULL, true);
+        CHECK_STR(run.raw, "all 9 tasks are done\nthe workers did 9\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(queue_named, "queue-named", "[live][queue][examples]")
+{
+        struct run run;
+
+        run_program(&run, "queue-named", NULL, NULL, true);
+        CHECK_STR(run.raw, "heard: hello\nheard: world\n");
+        CHECK_INT(run.status, ==, 0);
+}

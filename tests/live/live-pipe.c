@@ -59,6 +59,7 @@ struct side {
         crew_connection *c;
         crew_connection *other; /* freed by the child */
         uint32_t sender, n;
+        _Atomic uint32_t *stop;
 };
 
 static int send_pieces(void *arg)
@@ -364,4 +365,131 @@ TEST(granted, "workers in a sandbox send and receive over an end that was grante
 TEST(granted_late, "an end can be granted to workers that run", "[live][pipe][pool]")
 {
         through_a_pool(true);
+}
+
+static void interrupt(int sig)
+{
+        (void)sig;
+}
+
+static int interrupt_parent(void *arg)
+{
+        struct side *s = arg;
+        struct timespec nap = { .tv_nsec = 1000000 };
+        void *buf = NULL;
+        size_t cap = 0;
+        ssize_t n;
+
+        (void)crew_connection_free(s->other);
+        while (atomic_load(s->stop) == 0) {
+                (void)kill(getppid(), SIGUSR1);
+                (void)nanosleep(&nap, NULL);
+        }
+        /* Nothing of what was interrupted is a message. */
+        n = crew_connection_recv_alloc(s->c, &buf, &cap, A_WHILE);
+        free(buf);
+        return n != 1 || crew_connection_send(s->c, "done", 4, A_WHILE) < 0;
+}
+
+/* CPython: TestIgnoreEINTR.test_ignore, where the wait goes on; here it is told (docs/TESTING.md).
+ */
+TEST(interrupted, "a handler interrupts a wait, which has then done nothing",
+        "[live][pipe][cpython]")
+{
+        _Atomic uint32_t *stop = peer_memory(sizeof *stop);
+        crew_auto(connection) a = NULL;
+        crew_connection *b = NULL;
+        crew_auto(process) p = NULL;
+        struct sigaction action = { .sa_handler = interrupt, .sa_flags = SA_RESTART };
+        struct side s = { .stop = stop };
+        char *large = calloc(1, 1 << 20), buf[8];
+        int r;
+
+        REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
+        REQUIRE_OK(crew_pipe(&a, &b, true));
+        s.c = b;
+        s.other = a;
+        REQUIRE_OK(crew_process_launch(
+                &p, interrupt_parent, &s, CREW_OPT(process, .arg_size = sizeof s)));
+        b = crew_connection_free(b);
+        CHECK_INT(crew_connection_recv(a, buf, sizeof buf, A_WHILE), ==, -EINTR);
+        CHECK_INT(crew_connection_send(a, large, 1 << 20, A_WHILE), ==, -EINTR);
+        atomic_store(stop, 1);
+        while ((r = crew_connection_send(a, "x", 1, A_WHILE)) == -EINTR)
+                ;
+        CHECK_INT(r, ==, 0);
+        do
+                r = (int)crew_connection_recv(a, buf, sizeof buf, A_WHILE);
+        while (r == -EINTR);
+        CHECK_INT(r, ==, 4);
+        while ((r = crew_process_join(p, A_WHILE)) == -EINTR)
+                ;
+        CHECK_INT(r, ==, 0);
+        free(large);
+        peer_memory_free(stop, sizeof *stop);
+}
+
+static int send_ten(void *arg)
+{
+        struct side *s = arg;
+
+        (void)crew_connection_free(s->other);
+        for (int i = 0; i < 10; i++) {
+                int message[2] = { (int)s->sender, i };
+
+                if (CREW_SEND(s->c, &message, A_WHILE) < 0)
+                        return 1;
+        }
+        return 0;
+}
+
+/* CPython: TestWait.test_wait, and test_wait_integer, with the ends of the children beside them. */
+TEST(py_wait, "one wait sees messages, ends of connections and ends of processes",
+        "[live][pipe][waiter][cpython]")
+{
+        enum { CHILDREN = 4 };
+        crew_connection *c[CHILDREN];
+        crew_process *p[CHILDREN];
+        crew_auto(waiter) w = NULL;
+        crew_completion done[3];
+        int message[CHILDREN][2], next[CHILDREN] = { 0 }, ended = 0, joined = 0, n;
+
+        REQUIRE_OK(crew_waiter_new(&w, 0));
+        CHECK_INT(crew_waiter_wait(w, done, 3, -1), ==, -EAGAIN);
+        for (uint32_t i = 0; i < CHILDREN; i++) {
+                crew_connection *theirs;
+                struct side s = { .sender = i };
+
+                REQUIRE_OK(crew_pipe(&c[i], &theirs, false));
+                s.c = theirs;
+                s.other = c[i];
+                REQUIRE_OK(crew_process_launch(
+                        &p[i], send_ten, &s, CREW_OPT(process, .arg_size = sizeof s)));
+                (void)crew_connection_free(theirs);
+                REQUIRE_OK(crew_waiter_recv(w, c[i], message[i], sizeof message[i], i));
+                REQUIRE_OK(crew_waiter_join(w, p[i], CHILDREN + i));
+        }
+        while (ended + joined < 2 * CHILDREN) {
+                n = (int)REQUIRE_OK(crew_waiter_wait(w, done, 3, A_WHILE));
+                for (int k = 0; k < n; k++) {
+                        uint64_t i = done[k].tag;
+
+                        if (done[k].kind == CREW_JOINED) {
+                                joined++;
+                        } else if (done[k].result < 0) {
+                                CHECK_INT(done[k].result, ==, -EPIPE);
+                                ended++;
+                        } else {
+                                CHECK_INT(message[i][0], ==, i);
+                                CHECK_INT(message[i][1], ==, next[i]++);
+                                REQUIRE_OK(crew_waiter_recv(
+                                        w, c[i], message[i], sizeof message[i], i));
+                        }
+                }
+        }
+        for (int i = 0; i < CHILDREN; i++) {
+                CHECK_INT(next[i], ==, 10);
+                c[i] = crew_connection_free(c[i]);
+                p[i] = crew_process_free(p[i]);
+        }
 }

@@ -381,3 +381,41 @@ TEST(free_in_callback, "a callback may free its pool, which then takes itself aw
         }
         pause_ms(100);
 }
+
+static void *wait_for_result(void *arg)
+{
+        crew_result *r = arg;
+        ssize_t e = crew_result_get(r, NULL, 0, CREW_S(10));
+
+        CHECK(e == 0 || e == -ECANCELED);
+        CHECK(crew_result_ready(r));
+        return NULL;
+}
+
+TEST(freed_under_waiters,
+        "a pool that is freed while others wait for its results leaves them ready", "[live][pool]")
+{
+        enum { WAITERS = 4 };
+
+        TEST_DEADLINE(100);
+        for (long long round = 0; round < test_scale(1000, 15); round++) {
+                crew_pool *p = new_pool(1 + (unsigned)(round % 2), NULL);
+                crew_result *r[WAITERS];
+                pthread_t threads[WAITERS];
+
+                for (int i = 0; i < WAITERS; i++) {
+                        /* The last may be running when the pool goes, and be looked for. */
+                        if (round % 3 == 0 && i == WAITERS - 1)
+                                r[i] = start_sleep(p, 10000, NULL);
+                        else
+                                REQUIRE_OK(crew_pool_apply_async(
+                                        p, task_nothing, NULL, 0, &r[i], NULL));
+                        REQUIRE(pthread_create(&threads[i], NULL, wait_for_result, r[i]) == 0);
+                }
+                CHECK(crew_pool_free(p) == NULL);
+                for (int i = 0; i < WAITERS; i++) {
+                        (void)pthread_join(threads[i], NULL);
+                        (void)crew_result_free(r[i]);
+                }
+        }
+}

@@ -59,7 +59,7 @@ static const struct {
                 "sched_getaffinity sched_getscheduler sched_getparam",
                 "clone sched_setaffinity sched_setscheduler sched_setparam" },
         { "proc", "stdio",
-                "fork vfork wait4 waitid kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo "
+                "fork vfork wait4 waitid pidfd_open pidfd_send_signal kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo "
                 "setpgid setsid set_robust_list rseq set_tid_address",
                 "clone setpriority" },
         { "exec", "stdio",
@@ -91,7 +91,7 @@ static const char never[] =
         "execveat add_key request_key keyctl bpf userfaultfd perf_event_open kexec_load "
         "kexec_file_load init_module finit_module delete_module mount umount2 pivot_root chroot "
         "open_tree move_mount fsopen fsconfig fsmount fspick mount_setattr unshare setns clone3 "
-        "openat2 pidfd_open pidfd_getfd pidfd_send_signal open_by_handle_at name_to_handle_at "
+        "openat2 pidfd_getfd open_by_handle_at name_to_handle_at "
         "fanotify_init fanotify_mark io_setup io_submit io_getevents io_cancel io_destroy "
         "io_pgetevents modify_ldt iopl ioperm swapon swapoff reboot acct quotactl syslog "
         "settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname vhangup "

@@ -223,7 +223,7 @@ static const struct check {
         { "proc thread exec", "clone", { FORK | CLONE_NEWNET }, NO },
         { "proc", "clone", { FORK | CLONE_PARENT }, NO },
         { "proc", "clone", { FORK | CLONE_UNTRACED }, NO },
-        { "proc", "clone", { FORK | CLONE_PIDFD }, NO },
+        { "proc", "clone", { FORK | CLONE_PIDFD }, YES },
         { "thread", "sched_setaffinity", { 0, 8, 4096 }, YES },
         { "thread", "sched_setaffinity", { 1, 8, 4096 }, NO },
         { "thread exec proc", "sched_setscheduler", { 1, 5, 4096 }, NO },

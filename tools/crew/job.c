@@ -48,6 +48,7 @@ void job_free(struct job *j)
         (void)crew_process_free(j->process);
         input_release(&j->values);
         free(j->command);
+        free(j->refused);
         free(j);
 }
 
@@ -86,7 +87,11 @@ static int make_process(struct job_maker *m, struct job *j)
         int kind = m->o->output == RUN_UNGROUPED ? CREW_STDIO_INHERIT : CREW_STDIO_PIPE;
         crew_process_options options = {
                 .size = sizeof options,
-                .flags = CREW_PROCESS_DAEMON | (m->o->tty ? 0 : CREW_PROCESS_SESSION),
+                .flags = CREW_PROCESS_DAEMON | (m->o->tty ? 0 : CREW_PROCESS_SESSION) |
+                         (m->policy ? CREW_PROCESS_REPORT : 0),
+                .policy = m->policy,
+                .on_violation = m->policy ? m->o->sandbox.on_violation : 0,
+                .limits = m->o->sandbox.limited ? &m->o->sandbox.limits : NULL,
                 .env = environment_of(&m->environment, j->seq, j->slot),
                 .cwd = m->o->directory,
                 .in = { m->o->tty ? CREW_STDIO_FD : CREW_STDIO_NULL, m->o->tty ? m->terminal : 0 },
@@ -108,17 +113,17 @@ static void take_pipes(struct job *j)
 {
         for (int i = 0; i < OUTPUT_STREAMS && j->printed; i++) {
                 int fd = crew_process_stdio(j->process, i + 1);
-                int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
 
                 j->pipes[i] = fd < 0 ? -1 : fd;
-                if (flags >= 0)
-                        (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+                if (fd >= 0)
+                        (void)fcntl(fd, F_SETFL, O_NONBLOCK);
         }
 }
 
 static bool no_room(int r)
 {
-        return r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+        /* ETIMEDOUT: the machine is so busy that its sandbox was not in force in time. */
+        return r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ETIMEDOUT;
 }
 
 static bool not_runnable(int r)
@@ -151,8 +156,12 @@ int job_start(struct job_maker *m, struct job *j, unsigned slot, char why[256])
         j->began = crew_clock();
         j->began_wall = CREW_S(wall.tv_sec) + wall.tv_nsec;
         j->timed_out = j->termed = j->killed = false;
-        if (r == 0)
+        j->reports = -1;
+        if (r == 0) {
                 take_pipes(j);
+                if (m->policy)
+                        j->reports = crew_process_report_fd(j->process);
+        }
         return 0;
 }
 
@@ -167,8 +176,27 @@ void job_signal(struct job *j, int number)
 
 void job_kill(struct job *j)
 {
-        job_signal(j, SIGKILL);
+        if (j->process && crew_process_kill_tree(j->process) < 0)
+                job_signal(j, SIGKILL);
         j->killed = true;
+}
+
+/* What its sandbox refused, and the option with which it would not. */
+static void note_violation(struct job *j)
+{
+        crew_violation v = { .size = sizeof v };
+        struct bytes text = { 0 };
+        char option[64];
+
+        if (crew_process_violation(j->process, &v) < 0)
+                return;
+        profile_advice(&v, option, sizeof option);
+        bytes_text(&text, v.text);
+        if (option[0])
+                bytes_format(&text, " (%s)", option);
+        (void)bytes_ended(&text);
+        free(j->refused);
+        j->refused = text.at;
 }
 
 void job_ended(struct job *j, struct ending *e)
@@ -198,10 +226,13 @@ void job_ended(struct job *j, struct ending *e)
                 e->user_time = exit.user_time;
                 e->system_time = exit.system_time;
                 e->max_rss = exit.max_rss;
-                j->not_started = -exit.exec_errno;
+                j->not_started = not_runnable(-exit.exec_errno) ? -exit.exec_errno : 0;
+                if (exit.violated)
+                        note_violation(j);
         }
         if (j->timed_out)
                 e->code = -1;
+        e->violation = j->refused;
         j->pipes[OUTPUT_OUT] = j->pipes[OUTPUT_ERR] = -1;
         j->process = crew_process_free(j->process);
 }

@@ -23,11 +23,13 @@ struct job {
         struct printed *printed;
         int pipes[OUTPUT_STREAMS]; /* -1: closed, or there is none */
         bool paused[OUTPUT_STREAMS];
+        int reports; /* descriptor of what its sandbox refused, or -1 */
 
         int64_t began; /* crew_clock() */
         int64_t began_wall;
         int64_t deadline; /* of what is next: TERM, KILL, another attempt */
         bool timed_out, interrupted, termed, killed;
+        char *refused;   /* what its sandbox refused first, in words, or NULL */
         int not_started; /* why its program could not be run, negative; 0: it ran */
 };
 
@@ -39,6 +41,7 @@ struct job_maker {
         struct output *output;
         bool wants_command;
         int terminal; /* for --tty, or -1 */
+        const crew_sandbox *policy; /* or NULL */
 };
 
 struct job *job_new(const struct job_maker *m, uint64_t seq, struct input_values *values);

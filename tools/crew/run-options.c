@@ -251,6 +251,7 @@ static int check(struct run_options *o)
                                    "ordered nor kept");
         if (o->output == RUN_LINES && o->keep_order)
                 return cli_misused("--keep-order waits for whole jobs, --line-buffer does not");
+        o->sandbox.profile.wd = o->directory;
         return CLI_RUN;
 }
 
@@ -263,11 +264,35 @@ static void defaults(struct run_options *o)
                 .retry_delay = CREW_MS(100),
                 .load = -1,
                 .retries = 0,
+                .sandbox.on_violation = CREW_VIOLATION_DENY,
         };
+}
+
+/* A file for bash: this command's options, and the commands themselves. */
+static int take_completion(const char *value, void *target)
+{
+        static const char commands[] =
+                "_crew()\n{\n"
+                "        if [ \"$COMP_CWORD\" = 1 ]; then\n"
+                "                COMPREPLY=($(compgen -W \"$(crew --help | sed -n "
+                "'s/^  \\([a-z]*\\) .*/\\1/p') --help --version\" -- \"${COMP_WORDS[1]}\"))\n"
+                "        elif [ \"${COMP_WORDS[1]}\" = run ]; then\n"
+                "                _crew_run\n"
+                "        fi\n}\n"
+                "complete -F _crew crew\n";
+        const struct cli_command **command = target;
+
+        if (strcmp(value, "bash") != 0)
+                return cli_misused("--completion: there is bash, not '%s'", value);
+        fputs("# bash completion for crew; written by crew run --completion bash\n", stdout);
+        cli_completion(*command, stdout);
+        fputs(commands, stdout);
+        return CLI_RUN;
 }
 
 int run_options(struct run_options *o, int argc, char **argv)
 {
+        const struct cli_command *self;
         const struct cli_option options[] = {
 #include "run-table.h"
         };
@@ -283,6 +308,7 @@ int run_options(struct run_options *o, int argc, char **argv)
         };
         int n_operands, r;
 
+        self = &command;
         defaults(o);
         r = run_config(&command);
         if (r == CLI_RUN)

@@ -56,4 +56,16 @@
 { 0, "resume", NULL, "leave out the jobs that are in the log", CLI_FLAG, &o->resume },
 { 0, "resume-failed", NULL, "the same, but run those again that failed", CLI_FLAG, &o->resume_failed },
 { 0, "trace", "FILE", "write a timeline for Perfetto or chrome://tracing", CLI_TEXT, &o->trace },
-        /* clang-format on */
+        
+{ 0, "sandbox", "standard|strict|none", "what jobs may do [standard]", CLI_CALL, &o->sandbox, run_sandbox_take_name, .section = "Sandbox" },
+{ 0, "net", NULL, "let them use the network", CLI_FLAG, &o->sandbox.profile.net },
+{ 0, "rw", "PATH", "let them write here, too, and below", CLI_CALL, &o->sandbox, run_sandbox_take_rw },
+{ 0, "ro", "PATH", "strict: let them read here, too, and below", CLI_CALL, &o->sandbox, run_sandbox_take_ro },
+{ 0, "allow", "WORDS", "let them do more, as unix; see crew-run(1)", CLI_CALL, &o->sandbox, run_sandbox_take_allow },
+{ 0, "limit", "WHAT=N,...", "mem=1G, cpu=60s, files=256, fsize=1G, procs=100", CLI_CALL, &o->sandbox, run_sandbox_take_limit },
+{ 0, "on-violation", "report|kill", "what a refused call does [report]", CLI_CALL, &o->sandbox, run_sandbox_take_violation },
+{ 0, "explain", NULL, "run the first job only, and show what it needs", CLI_FLAG, &o->sandbox.explain },
+{ 0, "sandbox-required", NULL, "run nothing where the kernel cannot do all of it", CLI_FLAG, &o->sandbox.profile.required },
+
+{ 0, "completion", "bash", "print what makes bash complete crew's options", CLI_CALL, &self, take_completion, .section = "Other" },
+/* clang-format on */

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "dry-run.h"
 #include "quantity.h"
+#include "run-explain.h"
 #include "schedule.h"
 #include "signals.h"
 #include "summary.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,6 +34,7 @@ struct parts {
         struct log *log;
         struct trace *trace;
         int terminal;
+        crew_sandbox *policy; /* NULL: none, or the kernel has none */
 };
 
 static int make_templates(struct parts *p, const struct run_options *o)
@@ -75,7 +78,7 @@ static int check_directory(const char *directory)
 /* Everything that can fail before a job has run. */
 static int prepare(struct parts *p, const struct run_options *o)
 {
-        char why[256];
+        char why[256], words[512];
 
         if (make_templates(p, o) < 0 || check_directory(o->directory) < 0)
                 return -1;
@@ -83,8 +86,12 @@ static int prepare(struct parts *p, const struct run_options *o)
                 cli_complain("reading values from the terminal; Ctrl-D ends them");
         if (input_new(&p->input, &o->input, why) < 0)
                 return complained(why);
-        if (o->dry_run)
+        if (o->dry_run || o->sandbox.explain)
                 return 0;
+        if (profile_make(&o->sandbox.profile, &p->policy, words, sizeof words) < 0)
+                return complained(words);
+        if (words[0])
+                cli_complain("%s", words);
         if (o->log && log_open(&p->log, o, why) < 0)
                 return complained(why);
         if (o->trace && trace_open(&p->trace, o->trace, why) < 0)
@@ -114,6 +121,7 @@ static void let_go(struct parts *p)
                 cli_complain("--trace: not all of it could be written");
         if (p->terminal >= 0)
                 (void)close(p->terminal);
+        (void)crew_sandbox_free(p->policy);
 }
 
 /*
@@ -152,10 +160,24 @@ static void free_jobs(struct run *run)
                         output_end(run->maker.output, j->printed, NULL);
                 job_free(j);
         }
+        bytes_free(&run->refused);
         free(run->slots);
 }
 
-static int go(struct parts *p, const struct run_options *o)
+/* What the process with the terminal must know of the one that works. */
+struct shared {
+        int ended_by; /* signal that ended the run, or 0 */
+};
+
+static void tell_isolation(const struct engine *e)
+{
+        /* A job of another run is looked after by that. */
+        if (!e->isolated && e->why[0] && !getenv("CREW_SEQ"))
+                cli_complain("what jobs leave behind may outlive the run: %s", e->why);
+}
+
+static int go(struct parts *p, const struct run_options *o, struct engine *engine, uint64_t ignored,
+        struct shared *shared)
 {
         struct run run = {
                 .o = o,
@@ -164,10 +186,13 @@ static int go(struct parts *p, const struct run_options *o)
                         .tag = p->tag,
                         .output = p->output,
                         .wants_command = o->log || o->trace || o->verbose,
-                        .terminal = p->terminal },
+                        .terminal = p->terminal,
+                        .policy = p->policy },
                 .input = p->input,
                 .log = p->log,
                 .trace = p->trace,
+                .engine = engine,
+                .ignored = ignored,
                 .n_slots = fitting_slots(o->slots),
                 .tally = { .total = input_total(p->input) },
         };
@@ -175,26 +200,20 @@ static int go(struct parts *p, const struct run_options *o)
 
         crew__link_init(&run.running);
         crew__link_init(&run.retrying);
-        run.signals = signals_open();
-        if (run.signals < 0 || crew_waiter_new(&run.waiter, 0) < 0) {
+        if (crew_waiter_new(&run.waiter, 0) < 0) {
                 cli_complain("cannot wait for jobs: %s", crew_error_detail());
                 return RUN_TROUBLE;
         }
+        tell_isolation(engine);
         environment_make(&run.maker.environment, o, environ);
         progress_begin(&run.progress, o->bar, o->eta);
         schedule(&run);
         summary_tell(&run);
         status = summary_status(&run);
+        shared->ended_by = run.ended_by;
         free_jobs(&run);
         environment_free(&run.maker.environment);
         (void)crew_waiter_free(run.waiter);
-        (void)close(run.signals);
-        if (run.ended_by) {
-                /* Whoever started us sees why; a shell stops its loop. */
-                let_go(p);
-                *p = (struct parts){ .terminal = -1 };
-                signals_die(run.ended_by);
-        }
         return status;
 }
 
@@ -207,10 +226,31 @@ static void fill_standard_descriptors(void)
         }
 }
 
-int crew_run_main(int argc, char **argv)
+static int work(
+        const struct run_options *o, struct engine *engine, uint64_t ignored, struct shared *shared)
 {
         struct parts parts = { .terminal = -1 };
+        int status = RUN_TROUBLE;
+
+        if (prepare(&parts, o) == 0) {
+                if (o->dry_run)
+                        status = dry_run(parts.input, parts.command);
+                else if (o->sandbox.explain)
+                        status = run_explain(o, parts.input, parts.command);
+                else
+                        status = go(&parts, o, engine, ignored, shared);
+        }
+        let_go(&parts);
+        return status;
+}
+
+int crew_run_main(int argc, char **argv)
+{
+        struct engine engine = { 0 };
+        struct shared *shared;
         struct run_options o;
+        uint64_t ignored;
+        bool alone;
         int r;
 
         fill_standard_descriptors();
@@ -219,10 +259,22 @@ int crew_run_main(int argc, char **argv)
                 return RUN_TROUBLE;
         if (r != CLI_RUN)
                 return r;
-        if (prepare(&parts, &o) < 0)
-                r = RUN_TROUBLE;
-        else
-                r = o.dry_run ? dry_run(parts.input, parts.command) : go(&parts, &o);
-        let_go(&parts);
+        shared = mmap(
+                NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (shared == MAP_FAILED) {
+                cli_complain("out of memory");
+                return RUN_TROUBLE;
+        }
+        alone = o.dry_run || o.sandbox.explain;
+        ignored = alone ? 0 : signals_begin();
+        if (alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r)) {
+                r = work(&o, &engine, ignored, shared);
+                /* The first process of a namespace is immune to its own signals. */
+                if (engine.isolated)
+                        return r;
+        }
+        /* Whoever started us sees why; a shell stops its loop. */
+        if (shared->ended_by)
+                signals_die(shared->ended_by);
         return r;
 }

@@ -6,6 +6,7 @@
 
 #include "halt.h"
 #include "input.h"
+#include "run-sandbox.h"
 
 #include <regex.h>
 #include <stdbool.h>
@@ -47,6 +48,9 @@ struct run_options {
         const char **set_env, **pass_env;
         size_t n_set_env, n_pass_env;
         bool clean_env, tty;
+
+        /* In what. */
+        struct run_sandbox sandbox;
 
         /* What comes of it. */
         enum run_output output;

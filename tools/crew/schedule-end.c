@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+#include "cli.h"
+#include "quote.h"
 #include "schedule.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-enum { MOST_DOUBLINGS = 10, MOST_READS = 1024 };
+enum { MOST_DOUBLINGS = 10, MOST_READS = 1024, MOST_TOLD = 4096, MOST_NOT_STARTED = 10 };
 
 /*
  * What it left in its pipes. Whoever else holds their other ends (something it left behind) has
@@ -30,6 +34,7 @@ static void leave_slot(struct run *run, struct job *j)
         run->slots[j->slot - 1] = NULL;
         run->n_busy--;
         run->crowded = false;
+        run->ends++;
         crew__link_leave(&j->link);
 }
 
@@ -100,18 +105,64 @@ static void finish(struct run *run, struct job *j, const struct ending *e)
                         run, "cannot write the log: %s", crew_error_text(log_error(run->log)));
 }
 
+/*
+ * Told once of each kind, and only of jobs that failed: many programs try what they can do without.
+ * The log has all of it.
+ */
+static void tell_refusal(struct run *run, const struct job *j)
+{
+        const char *known = run->refused.at, *end = known + run->refused.n;
+
+        if (!j->refused)
+                return;
+        run->refusals++;
+        for (; known < end; known += strlen(known) + 1) {
+                if (strcmp(known, j->refused) == 0)
+                        return;
+        }
+        if (run->refused.n > MOST_TOLD)
+                return;
+        bytes_add(&run->refused, j->refused, strlen(j->refused) + 1);
+        progress_clear(&run->progress);
+        cli_complain("job %llu: %s", (unsigned long long)j->seq, j->refused);
+}
+
+/* Its program could not be run, of which nobody else tells. */
+static void tell_not_started(struct run *run, const struct job *j)
+{
+        struct template_values v = { j->values.at, j->values.n, j->seq, j->slot };
+        struct bytes name = { 0 };
+        char **argv;
+
+        if (!j->not_started || run->untold++ >= MOST_NOT_STARTED)
+                return;
+        argv = template_argv(run->maker.command, &v);
+        quote_visible(&name, argv[0] ? argv[0] : "", argv[0] ? strlen(argv[0]) : 0);
+        progress_clear(&run->progress);
+        cli_complain("job %llu: cannot run '%s': %s", (unsigned long long)j->seq,
+                bytes_ended(&name), strerror(-j->not_started));
+        bytes_free(&name);
+        free(argv);
+}
+
 void schedule_end(struct run *run, struct job *j)
 {
         struct ending e;
 
         if (j->process)
                 drain(run, j);
+        if (j->reports >= 0)
+                (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_REPORT));
+        j->reports = -1;
         job_ended(j, &e);
         leave_slot(run, j);
         trace(run, j, &e);
         if (try_again(run, j, &e))
                 return;
         count(run, j, &e);
+        tell_not_started(run, j);
+        if (!job_succeeded(&e))
+                tell_refusal(run, j);
         finish(run, j, &e);
         job_free(j);
         if (run->not_runnable)

@@ -28,11 +28,7 @@ static void signal_all(struct run *run, int number)
                 job_signal(CREW__OF(at, struct job, link), number);
 }
 
-/*
- * Ctrl-Z. The jobs are in sessions of their own, where the terminal does not reach them. This
- * process stops in raise(), unless it is the first of a pid namespace, which the kernel never
- * stops; then it waits for SIGCONT like for anything else.
- */
+/* Ctrl-Z. The jobs are in sessions of their own, where the terminal does not reach them. */
 static void pause_all(struct run *run)
 {
         if (run->paused)
@@ -40,7 +36,7 @@ static void pause_all(struct run *run)
         run->paused = crew_clock();
         signal_all(run, SIGSTOP);
         progress_clear(&run->progress);
-        (void)raise(SIGSTOP);
+        engine_stop(run->engine);
 }
 
 /* The time that passed meanwhile was nobody's. */
@@ -73,7 +69,9 @@ void schedule_signals(struct run *run)
 {
         int number;
 
-        while ((number = signals_next(run->signals)) > 0) {
+        while ((number = engine_signal(run->engine)) > 0) {
+                if (signals_ignored(run->ignored, number))
+                        continue;
                 switch (number) {
                 case SIGINT:
                         interrupt(run);
@@ -86,6 +84,10 @@ void schedule_signals(struct run *run)
                         if (!run->ended_by)
                                 run->ended_by = SIGHUP;
                         schedule_stop(run, STOP_STARTING);
+                        break;
+                case SIGQUIT:
+                        run->ended_by = SIGQUIT;
+                        schedule_stop(run, STOP_KILL);
                         break;
                 case SIGTSTP:
                         pause_all(run);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { ASK_AGAIN_MS = 100, ASK_NEXT_MS = 10 };
+enum { ASK_AGAIN_MS = 100, ASK_NEXT_MS = 10, MOST_ATTEMPTS = 50 };
 
 /* More input, if some is there; else the wait tells when. */
 static void fill(struct run *run)
@@ -138,12 +138,16 @@ bool schedule_arm(struct run *run, struct job *j)
 {
         int r = crew_waiter_join(run->waiter, j->process, schedule_tag(j, TAG_JOIN));
 
+        /* Reports were asked for: somebody else listens to this process, or the kernel cannot. */
+        run->blind |= run->maker.policy && j->reports < 0;
         for (int i = 0; i < OUTPUT_STREAMS && r == 0; i++) {
                 if (j->pipes[i] >= 0)
                         r = crew_waiter_fd(
                                 run->waiter, j->pipes[i], EPOLLIN, schedule_tag(j, TAG_OUT + i));
                 j->paused[i] = false;
         }
+        if (j->reports >= 0 && r == 0)
+                r = crew_waiter_fd(run->waiter, j->reports, EPOLLIN, schedule_tag(j, TAG_REPORT));
         return r == 0;
 }
 
@@ -158,10 +162,15 @@ static bool launch(struct run *run, struct job *j, int64_t now)
                 run->crowded = true;
                 return false;
         }
+        if (r == -EAGAIN && run->not_started++ < MOST_ATTEMPTS) {
+                run->next_start = now + CREW_MS(ASK_AGAIN_MS);
+                return false;
+        }
         if (r < 0) {
                 schedule_trouble(run, "cannot start job %llu: %s", (unsigned long long)j->seq, why);
                 return false;
         }
+        run->not_started = 0;
         tell(run, j);
         run->slots[slot - 1] = j;
         run->n_busy++;

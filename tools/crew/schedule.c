@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MOST_COMPLETIONS = 64 };
+enum { MOST_COMPLETIONS = 64, ENDS_PER_COLLECTION = 256 };
 
 void schedule_trouble(struct run *run, const char *format, ...)
 {
@@ -127,6 +127,16 @@ static void other(struct run *run, const crew_completion *c)
         }
 }
 
+/* A call that its sandbox refuses waits for this. */
+static void report(struct run *run, struct job *j, const crew_completion *c)
+{
+        (void)crew_process_report(j->process);
+        if (c->revents & (EPOLLHUP | EPOLLERR)) {
+                (void)crew_waiter_cancel(run->waiter, c->tag);
+                j->reports = -1;
+        }
+}
+
 /* Ends come last: a job is gone after its own, and with it what the others would be about. */
 static void complete(struct run *run, const crew_completion *c, int n)
 {
@@ -136,6 +146,8 @@ static void complete(struct run *run, const crew_completion *c, int n)
 
                 if (kind == TAG_OTHER)
                         other(run, &c[i]);
+                else if (kind == TAG_REPORT)
+                        report(run, j, &c[i]);
                 else if (kind != TAG_JOIN && j->pipes[kind - TAG_OUT] >= 0)
                         read_pipe(run, j, kind - TAG_OUT);
         }
@@ -200,7 +212,8 @@ static bool finished(const struct run *run)
 static int arm(struct run *run)
 {
         const struct sink *out = output_sink(run->maker.output, OUTPUT_OUT);
-        int r = crew_waiter_fd(run->waiter, run->signals, EPOLLIN, schedule_other(OTHER_SIGNALS));
+        int r = crew_waiter_fd(
+                run->waiter, run->engine->signals, EPOLLIN, schedule_other(OTHER_SIGNALS));
 
         if (r < 0)
                 return r;
@@ -226,6 +239,26 @@ static void wait_once(struct run *run)
         deadlines(run, crew_clock());
 }
 
+static bool is_job(pid_t pid, void *data)
+{
+        struct run *run = data;
+
+        CREW__EACH (at, &run->running) {
+                if (crew_process_pid(CREW__OF(at, struct job, link)->process) == pid)
+                        return true;
+        }
+        return false;
+}
+
+/* What jobs left behind and what then ended is ours to collect. */
+static void collect_orphans(struct run *run)
+{
+        if (run->ends < ENDS_PER_COLLECTION)
+                return;
+        run->ends = 0;
+        (void)engine_reap(run->engine, is_job, run);
+}
+
 void schedule(struct run *run)
 {
         if (arm(run) < 0)
@@ -241,6 +274,7 @@ void schedule(struct run *run)
                         break;
                 progress_draw(&run->progress, &run->tally, run->n_busy, crew_clock());
                 wait_once(run);
+                collect_orphans(run);
         }
         progress_clear(&run->progress);
 }

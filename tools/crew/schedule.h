@@ -7,6 +7,7 @@
  * signals and the readers of the output.
  */
 
+#include "engine.h"
 #include "job.h"
 #include "progress.h"
 #include "trace.h"
@@ -29,7 +30,8 @@ struct run {
         struct trace *trace; /* or NULL */
         struct progress progress;
         crew_waiter *waiter;
-        int signals; /* descriptor */
+        struct engine *engine;
+        uint64_t ignored; /* signals, see signals.h */
 
         crew__link running, retrying;
         struct job *next; /* could not be started yet */
@@ -38,6 +40,8 @@ struct run {
         uint32_t n_busy, cap_slots;
         uint64_t seq;       /* of the last job made */
         int64_t next_start; /* --delay, or when to ask the machine again */
+        unsigned untold;      /* jobs whose program could not be run */
+        unsigned not_started; /* attempts to start a job in a row, with no other running */
         bool crowded;       /* no process or descriptor was left: until a job ends */
         bool input_ended, input_waits, sinks_wait[OUTPUT_STREAMS], watched;
 
@@ -48,6 +52,10 @@ struct run {
         bool trouble;          /* something other than a job failed; it was said */
         int not_runnable;      /* exit status if the command itself cannot be run, or 0 */
         bool halted, other_command;
+        bool blind; /* what sandboxes refuse cannot be seen */
+        uint64_t refusals; /* jobs whose sandbox refused something */
+        struct bytes refused; /* the kinds that were told, each ended by a zero */
+        unsigned ends; /* since orphans were collected */
 
         struct tally tally;
         uint64_t outcomes[OUTCOMES]; /* how often jobs failed with that status */
@@ -69,7 +77,7 @@ void schedule_input_ready(struct run *run);
 void schedule_end(struct run *run, struct job *j); /* schedule-end.c */
 bool schedule_arm(struct run *run, struct job *j);
 
-enum { TAG_JOIN, TAG_OUT, TAG_ERR, TAG_OTHER, TAG_MASK = 7 };
+enum { TAG_JOIN, TAG_OUT, TAG_ERR, TAG_OTHER, TAG_REPORT, TAG_MASK = 7 };
 enum { OTHER_SIGNALS, OTHER_INPUT, OTHER_SINK_OUT, OTHER_SINK_ERR, OTHER_WATCH };
 
 static inline uint64_t schedule_tag(const struct job *j, int kind)

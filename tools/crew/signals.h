@@ -3,15 +3,20 @@
 #define CREW_TOOLS_CREW_SIGNALS_H
 
 /*
- * The signals that steer a run, read from a descriptor. What was ignored when the run began (nohup,
- * a shell's background) stays so. SIGPIPE is ignored and SIGCHLD is not, whatever they were.
+ * What the engine leaves to be seen to. A signal that was ignored when the run began (nohup, a
+ * shell's background) stays so: the engine tells of it, and nobody heeds it.
  */
 
-/* The descriptor, or a negative errno. From here on the signals do nothing by themselves. */
-int signals_open(void);
+#include <stdbool.h>
+#include <stdint.h>
 
-/* The next signal, or -EAGAIN. */
-int signals_next(int fd);
+/* Ignores SIGPIPE, and returns the set of what was ignored already: bit n for signal n. */
+uint64_t signals_begin(void);
+
+static inline bool signals_ignored(uint64_t ignored, int signal)
+{
+        return ignored >> signal & 1;
+}
 
 /* Ends this process by the signal, as if it had never been held back. */
 void signals_die(int signal);

@@ -52,14 +52,26 @@ static void kinds(const struct run *run, struct bytes *into)
 void summary_tell(const struct run *run)
 {
         const struct tally *t = &run->tally;
+        const struct profile *p = &run->o->sandbox.profile;
         struct bytes how = { 0 };
+        char where[512];
 
         if (t->failed == 0 || run->ended_by == SIGPIPE)
                 return;
         kinds(run, &how);
-        cli_complain("%llu of %llu job%s failed (%s)", (unsigned long long)t->failed,
+        profile_describe(p, where, sizeof where);
+        cli_complain("%llu of %llu job%s failed (%s)%s%s", (unsigned long long)t->failed,
                 (unsigned long long)(t->failed + t->succeeded),
-                t->failed + t->succeeded == 1 ? "" : "s", bytes_ended(&how));
+                t->failed + t->succeeded == 1 ? "" : "s", bytes_ended(&how),
+                p->kind == PROFILE_NONE ? "" : " in ", p->kind == PROFILE_NONE ? "" : where);
+        if (p->kind != PROFILE_NONE)
+                cli_complain(
+                        "what one job needs is shown by crew run --explain ...; to allow it: --rw "
+                        "DIR, --net, --allow WORDS, --sandbox none");
+        if (run->blind)
+                cli_complain(
+                        "which system calls were refused cannot be told here: there is no seccomp "
+                        "notification, or somebody else has it");
         bytes_free(&how);
 }
 

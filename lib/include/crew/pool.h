@@ -127,6 +127,8 @@ typedef struct crew_pool_options {
         size_t n_keep_fds;
         void (*on_event)(const crew_pool_event *e, void *user);
         void *user;
+        int method; /* CREW_METHOD_...; other than fork: the workers are forks of a fresh image of
+                       the program, which has none of its data; see crew_spawn_main */
 } crew_pool_options;
 
 typedef struct crew_task_options {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef CREW_PROCESS_PLACE_H
-#define CREW_PROCESS_PLACE_H
+#ifndef CREW_PROCESS_SITE_H
+#define CREW_PROCESS_SITE_H
 
 /*
  * Where a function lies in this program, said so that another process that runs the same program
@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CREW__BUILD_ID_MAX = 32, CREW__PLACE_NAME = 96 };
+enum { CREW__BUILD_ID_MAX = 32, CREW__SITE_NAME = 96 };
 
 typedef struct crew__module_id {
         uint32_t size;    /* bytes of the build-id; 0: there is none, `digest` stands for it */
@@ -25,12 +25,12 @@ typedef struct crew__module_id {
         uint64_t digest; /* of the layout */
 } crew__module_id;
 
-typedef struct crew__place {
+typedef struct crew__site {
         crew__module_id module;
         uint64_t offset;
         uint64_t code; /* digest of the first bytes of the function, without build-id */
-        char name[CREW__PLACE_NAME]; /* for messages: "square in libx.so", "program+0x1234" */
-} crew__place;
+        char name[CREW__SITE_NAME]; /* for messages: "square in libx.so", "program+0x1234" */
+} crew__site;
 
 /* Any function, as dl_iterate_phdr's users need it. */
 typedef void crew__function(void);
@@ -39,13 +39,13 @@ typedef void crew__function(void);
  * Where `function` lies.
  * 0; -ENOENT: in no module (made at run time); place->name says what it is all the same.
  */
-int crew__place_of(crew__place *place, crew__function *function);
+int crew__site_of(crew__site *place, crew__function *function);
 
 /*
  * The function at that place in this process.
  * 0; -ENOENT: its module is not loaded here, or is another version of it.
  */
-int crew__place_find(const crew__place *place, crew__function **function);
+int crew__site_find(const crew__site *place, crew__function **function);
 
 /*
  * The same for many functions: the modules of a process, in a table that another one reads.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "process/place.h"
+#include "process/site.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -111,8 +111,8 @@ struct search {
         bool past_first; /* the program itself comes first */
         bool found;
         crew__function *function;
-        crew__place *place;
-        const crew__place *wanted;
+        crew__site *place;
+        const crew__site *wanted;
         char file[64];
 };
 
@@ -149,7 +149,7 @@ static int look_up(struct dl_phdr_info *info, size_t size, void *data)
         return 1;
 }
 
-static void give_name(crew__place *place, crew__function *function, const char *file)
+static void give_name(crew__site *place, crew__function *function, const char *file)
 {
         uint64_t address = address_of(function);
         Dl_info known;
@@ -165,7 +165,7 @@ static void give_name(crew__place *place, crew__function *function, const char *
                         (unsigned long long)place->offset);
 }
 
-int crew__place_of(crew__place *place, crew__function *function)
+int crew__site_of(crew__site *place, crew__function *function)
 {
         struct search s = { .function = function, .place = place };
 
@@ -183,7 +183,7 @@ int crew__place_of(crew__place *place, crew__function *function)
 static int find(struct dl_phdr_info *info, size_t size, void *data)
 {
         struct search *s = data;
-        const crew__place *wanted = s->wanted;
+        const crew__site *wanted = s->wanted;
         const ElfW(Phdr) * segment;
         bool program = !s->past_first;
         crew__module_id id;
@@ -205,7 +205,7 @@ static int find(struct dl_phdr_info *info, size_t size, void *data)
         return 1;
 }
 
-int crew__place_find(const crew__place *place, crew__function **function)
+int crew__site_find(const crew__site *place, crew__function **function)
 {
         struct search s = { .wanted = place };
 

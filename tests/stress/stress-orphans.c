@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * Applications killed at random moments with processes of every start method, pools and queues
+ * alive: soon nothing of them lives, and no name is left anywhere.
+ */
+
+#include "host.h"
+#include "peer.h"
+
+#include <dirent.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+enum { HANDLES = 6 };
+
+static int spin(void *arg)
+{
+        (void)arg;
+        (void)signal(SIGTERM, SIG_IGN);
+        for (;;)
+                (void)sleep(1000);
+        return 0;
+}
+
+static int compute(void *arg)
+{
+        volatile unsigned n = 0;
+
+        (void)arg;
+        for (;;)
+                n++;
+        return 0;
+}
+
+static int feed(void *arg)
+{
+        crew_auto(queue) q = NULL;
+        crew_ref ref;
+
+        memcpy(&ref, arg, sizeof ref);
+        if (crew_queue_open(&q, ref) < 0)
+                return 1;
+        for (unsigned i = 0;; i++) {
+                if (CREW_PUT(q, &i, CREW_S(10)) < 0)
+                        return 1;
+        }
+}
+
+/* How many were started, by method; pools are the last. */
+static atomic_int *started;
+enum { POOLS = CREW_METHOD_SPAWN + 1 };
+
+static int start_one(uint64_t *seed, crew_queue *q, crew_process **p)
+{
+        static crew_target_fn *const targets[] = { spin, compute, feed };
+        crew_ref ref = crew_queue_ref(q);
+        crew_process_options o = { .size = sizeof o, .flags = CREW_PROCESS_DAEMON };
+        int r;
+
+        o.method = CREW_METHOD_FORK + (int)(peer_random(seed) % 3);
+        o.arg_size = sizeof ref;
+        if (o.method != CREW_METHOD_FORK) {
+                o.grants = &ref;
+                o.n_grants = 1;
+        }
+        r = crew_process_launch(p, targets[peer_random(seed) % 3], &ref, &o);
+        if (r == 0)
+                atomic_fetch_add(&started[o.method], 1);
+        return r;
+}
+
+static int work(crew_task *t, const void *arg, size_t size)
+{
+        (void)size;
+        (void)usleep(*(const unsigned *)arg);
+        return crew_task_return(t, arg, sizeof(unsigned));
+}
+
+static void renew_pool(uint64_t *seed, crew_queue *q, crew_pool **pool)
+{
+        crew_ref ref = crew_queue_ref(q);
+
+        *pool = crew_pool_free(*pool);
+        if (crew_pool_new(pool, 1 + (unsigned)(peer_random(seed) % 3),
+                    CREW_OPT(pool, .grants = &ref, .n_grants = peer_random(seed) % 2)) == 0)
+                atomic_fetch_add(&started[POOLS], 1);
+}
+
+static void some_tasks(uint64_t *seed, crew_pool *pool)
+{
+        for (int i = 0; pool && i < 10; i++) {
+                unsigned nap = (unsigned)(peer_random(seed) % 2000);
+
+                (void)crew_pool_apply_async(pool, work, &nap, sizeof nap, NULL, NULL);
+        }
+}
+
+/* Never returns. */
+static void application(uint64_t seed)
+{
+        crew_process *p[HANDLES] = { NULL };
+        crew_pool *pool = NULL;
+        crew_queue *q = NULL;
+        struct second_thread t;
+
+        if (peer_random(&seed) % 2)
+                second_thread_start(&t);
+        if (crew_queue_new(&q, 16, NULL) < 0)
+                _exit(1);
+        for (;;) {
+                size_t i = peer_random(&seed) % HANDLES;
+                unsigned n;
+
+                switch (peer_random(&seed) % 8) {
+                case 0:
+                        renew_pool(&seed, q, &pool);
+                        break;
+                case 1:
+                case 2:
+                        some_tasks(&seed, pool);
+                        break;
+                case 3:
+                        (void)CREW_GET(q, &n, CREW_MS(1));
+                        break;
+                default:
+                        if (p[i]) {
+                                (void)crew_process_kill(p[i]);
+                                (void)crew_process_join(p[i], CREW_S(5));
+                                p[i] = crew_process_free(p[i]);
+                        }
+                        (void)start_one(&seed, q, &p[i]);
+                }
+        }
+}
+
+/* Directories where others leave things, as this case alone sees them; false: not here. */
+static bool own_directories(void)
+{
+        static const char *const paths[] = { "/dev/shm", "/tmp" };
+
+        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+                return false;
+        for (size_t i = 0; i < 2; i++) {
+                if (mount("crew", paths[i], "tmpfs", 0, NULL) < 0)
+                        return false;
+        }
+        return mkdir("/tmp/run", 0700) == 0 && setenv("XDG_RUNTIME_DIR", "/tmp/run", 1) == 0;
+}
+
+static int entries(const char *path)
+{
+        DIR *d = opendir(path);
+        int n = 0;
+
+        REQUIRE(d != NULL);
+        while (readdir(d))
+                n++;
+        (void)closedir(d);
+        return n - 2;
+}
+
+/* All that the application made become this process's children when it is gone. */
+static bool all_gone(int64_t within)
+{
+        int64_t until = crew_clock() + test_slow(within);
+        pid_t pid;
+
+        for (;;) {
+                while ((pid = waitpid(-1, NULL, WNOHANG | __WALL)) > 0)
+                        ;
+                if (pid < 0)
+                        return true;
+                if (crew_clock() >= until)
+                        return false;
+                (void)usleep(500);
+        }
+}
+
+TEST(killed, "of an application that is killed nothing lives and no name is left",
+        "[stress][process]")
+{
+        uint64_t seed = peer_seed();
+        int64_t worst = 0, begun;
+        bool alone = own_directories();
+        int status;
+
+        TEST_DEADLINE(600);
+        started = shared_new((POOLS + 1) * sizeof *started);
+        REQUIRE(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+        for (long long round = test_scale(200, 8); round > 0; round--) {
+                uint64_t moment = peer_random(&seed) % 200000, its = peer_random(&seed);
+                pid_t app = fork();
+
+                if (app == 0) {
+                        application(its);
+                        _exit(1);
+                }
+                (void)usleep((useconds_t)moment);
+                begun = crew_clock();
+                CHECK_INT(kill(app, SIGKILL), ==, 0);
+                CHECK_INT(waitpid(app, &status, 0), ==, app);
+                CHECK(WIFSIGNALED(status));
+                if (!CHECK(all_gone(CREW_MS(500)))) {
+                        INFO("seed 0x%llx, after %lld us", (unsigned long long)its,
+                                (long long)moment);
+                        break;
+                }
+                worst = crew_clock() - begun > worst ? crew_clock() - begun : worst;
+        }
+        for (int i = CREW_METHOD_FORK; i <= POOLS; i++)
+                CHECK_INT(atomic_load(&started[i]), >, 0);
+        INFO("the slowest took %lld us", (long long)worst / 1000);
+        if (alone) {
+                CHECK_INT(entries("/dev/shm"), ==, 0);
+                CHECK_INT(entries("/tmp/run"), ==, 0);
+                CHECK_INT(entries("/tmp"), ==, 1);
+        }
+}
