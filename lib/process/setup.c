@@ -166,6 +166,12 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
         return 0;
 }
 
+void crew__setup_let_go(crew__setup *s)
+{
+        while (s->n_grants)
+                (void)crew__segment_unref(s->grants[--s->n_grants]);
+}
+
 void crew__setup_free(crew__setup *s)
 {
         if (!s)
@@ -173,8 +179,7 @@ void crew__setup_free(crew__setup *s)
         crew__setup_hang_up(s);
         crew__image_free(s->image);
         crew__confine_free(&s->confine);
-        for (size_t i = 0; i < s->n_grants; i++)
-                (void)crew__segment_unref(s->grants[i]);
+        crew__setup_let_go(s);
         free(s);
 }
 
