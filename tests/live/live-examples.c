@@ -188,6 +188,17 @@ TEST(queue, "process-queue", "[live][process][examples]")
         CHECK_INT(run.status, ==, 0);
 }
 
+TEST(inspect, "inspect", "[live][inspect][examples]")
+{
+        static const char *const lines[] = { "process one", "process two",
+                "queue end: 0 of 1 messages", "queue numbers: 3 of 3 messages", NULL };
+        struct run run;
+
+        run_program(&run, "inspect", NULL, NULL, true);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
 TEST(pool_async, "pool-async", "[live][pool][examples]")
 {
         char expected[32];
