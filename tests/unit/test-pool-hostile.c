@@ -378,42 +378,6 @@ TEST(own_tid, "a lock that names the caller itself", "[unit][pool][hostile]")
         expect_stuck(2, "stdio", (struct keep){ .tid = (uint32_t)gettid() }, false);
 }
 
-/* As one that the machine does not let run. */
-static int task_dawdle(crew_task *t, const void *arg, size_t size)
-{
-        crew__patience patience = crew__patience_of(CREW_S(1));
-        crew_queue *q = NULL;
-        crew__hold hold;
-        int64_t until;
-        int r = crew_task_queue(t, *(const crew_ref *)arg, &q);
-
-        (void)size;
-        if (r == 0)
-                r = crew__lock_acquire(&q->ring->producers.lock, &hold, &patience);
-        until = crew_clock() + CREW_MS(300);
-        while (r == 0 && crew_clock() < until)
-                ;
-        if (r == 0)
-                crew__lock_release(&q->ring->producers.lock, &hold);
-        return r;
-}
-
-TEST(slow, "a worker that is slow inside a put, but runs, breaks nothing", "[unit][pool][hostile]")
-{
-        crew_auto(queue) q = new_queue();
-        crew_auto(pool) p = new_pool(2, "stdio", q);
-        crew_auto(result) r = NULL;
-        crew_ref ref = crew_queue_ref(q);
-        int64_t until = peer_now() + CREW_S(10);
-
-        REQUIRE_OK(crew_pool_apply_async(p, task_dawdle, &ref, sizeof ref, &r, NULL));
-        while (!(atomic_load(&q->ring->producers.lock.word) & FUTEX_TID_MASK) && peer_now() < until)
-                peer_pause(CREW_MS(1) / 4);
-        CHECK_INT(crew_queue_put(q, "x", 1, CREW_S(10)), ==, 0);
-        REQUIRE_OK(crew_result_wait(r, CREW_S(10)));
-        CHECK(crew_result_successful(r));
-}
-
 /* Every lock's owner looks like one without a robust list, and dead. */
 static int task_put(crew_task *t, const void *arg, size_t size)
 {

@@ -111,3 +111,42 @@ TEST(program, "the program finds out that a worker died inside a put", "[unit][p
 {
         recovers_once("stdio", false);
 }
+
+/* As one that the machine does not let run. */
+static int task_dawdle(crew_task *t, const void *arg, size_t size)
+{
+        crew__patience patience = crew__patience_of(CREW_S(1));
+        crew_queue *q = NULL;
+        crew__hold hold;
+        int64_t until;
+        int r = crew_task_queue(t, *(const crew_ref *)arg, &q);
+
+        (void)size;
+        if (r == 0)
+                r = crew__lock_acquire(&q->ring->producers.lock, &hold, &patience);
+        until = crew_clock() + CREW_MS(300);
+        while (r == 0 && crew_clock() < until)
+                ;
+        if (r == 0)
+                crew__lock_release(&q->ring->producers.lock, &hold);
+        return r;
+}
+
+TEST(slow, "a worker that is slow inside a put, but runs, breaks nothing", "[unit][pool][unlisted]")
+{
+        crew_auto(queue) q = NULL;
+        crew_auto(pool) p = NULL;
+        crew_auto(result) r = NULL;
+        crew_ref ref;
+        int64_t until = peer_now() + CREW_S(10);
+
+        REQUIRE_OK(crew_queue_new(&q, 100, NULL));
+        ref = crew_queue_ref(q);
+        REQUIRE_OK(crew_pool_new(&p, 2, CREW_OPT(pool, .grants = &ref, .n_grants = 1)));
+        REQUIRE_OK(crew_pool_apply_async(p, task_dawdle, &ref, sizeof ref, &r, NULL));
+        while (!(atomic_load(&q->ring->producers.lock.word) & FUTEX_TID_MASK) && peer_now() < until)
+                peer_pause(CREW_MS(1) / 4);
+        CHECK_INT(crew_queue_put(q, "x", 1, CREW_S(10)), ==, 0);
+        REQUIRE_OK(crew_result_wait(r, CREW_S(10)));
+        CHECK(crew_result_successful(r));
+}
