@@ -29,6 +29,9 @@
 #ifndef CREW__VM_FLAGS
 #define CREW__VM_FLAGS CLONE_VM
 #endif
+/* For functions of the child that end it: the run time would look for the end of the wrong stack. */
+#define CREW__VM_CHILD __attribute__((no_sanitize("address"), no_sanitize("thread")))
+#define CREW__VM_WAITS ((CREW__VM_FLAGS & CLONE_VFORK) != 0)
 
 /*
  * clone() or clone3(), by number, with their first five arguments; the child calls `run(data)`,

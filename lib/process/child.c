@@ -157,5 +157,7 @@ void crew__child_main(const crew__launch *l)
         (void)crew__sys_sigmask(SIG_SETMASK, &l->mask, NULL);
         if (p->setup && crew__confine_enter(&p->setup->confine) < 0)
                 crew__sys_exit(NEVER_RAN);
+        if (p->setup)
+                crew__setup_let_go(p->setup);
         exit(p->target(p->arg));
 }

@@ -6,6 +6,7 @@
 #include "kernel/features.h"
 #include "kernel/syscall.h"
 #include "process/image.h"
+#include "sandbox/pack.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -133,6 +134,7 @@ int crew__confine_new(crew__confine *c, const crew_process_options *o, bool prog
                 return r;
         c->deny = o->on_violation == CREW_VIOLATION_DENY;
         c->reports = o->flags & CREW_PROCESS_REPORT;
+        c->lent = !program && o->method > CREW_METHOD_FORK;
         c->nice = o->nice;
         r = set_limits(c, o->limits);
         if (r == 0)
@@ -150,7 +152,7 @@ void crew__confine_free(crew__confine *c)
         c->plan = NULL;
         free(c->cpus);
         c->cpus = NULL;
-        if (c->note)
+        if (c->note && !c->lent)
                 (void)munmap(c->note, sizeof *c->note);
         c->note = NULL;
         c->listener = crew__close(c->listener);
@@ -160,7 +162,7 @@ int crew__confine_open(crew__confine *c)
 {
         void *at;
 
-        if (!c->plan && !c->nice && !c->cpus)
+        if (c->lent || (!c->plan && !c->nice && !c->cpus))
                 return 0;
         at = mmap(NULL, sizeof *c->note, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (at == MAP_FAILED)
@@ -169,6 +171,79 @@ int crew__confine_open(crew__confine *c)
                 (void)munmap(c->note, sizeof *c->note);
         c->note = at;
         return 0;
+}
+
+/* Then the processors and the plan. */
+struct packed {
+        struct crew__limit limits[CREW__LIMITS];
+        size_t n_limits, cpus_size, plan_size;
+        int nice;
+        bool deny;
+};
+
+size_t crew__confine_packed(const crew__confine *c)
+{
+        if (!c->plan && !c->nice && !c->cpus)
+                return 0;
+        return sizeof(struct packed) + c->cpus_size + (c->plan ? crew__plan_packed(c->plan) : 0);
+}
+
+void crew__confine_pack(const crew__confine *c, void *into)
+{
+        struct packed head = {
+                .n_limits = c->n_limits,
+                .cpus_size = c->cpus_size,
+                .plan_size = c->plan ? crew__plan_packed(c->plan) : 0,
+                .nice = c->nice,
+                .deny = c->deny,
+        };
+        char *to = into;
+
+        memcpy(head.limits, c->limits, sizeof head.limits);
+        memcpy(to, &head, sizeof head);
+        to += sizeof head;
+        if (c->cpus_size)
+                memcpy(to, c->cpus, c->cpus_size);
+        if (c->plan)
+                crew__plan_pack(c->plan, to + c->cpus_size);
+}
+
+int crew__confine_unpack(crew__confine *c, const void *from, size_t size, int ruleset)
+{
+        static crew__plan plan;
+        const char *at = from;
+        struct packed head;
+        int r = 0;
+
+        if (size < sizeof head)
+                return -EBADMSG;
+        memcpy(&head, at, sizeof head);
+        at += sizeof head;
+        if (head.n_limits > CREW__LIMITS || head.cpus_size > size - sizeof head ||
+                head.plan_size != size - sizeof head - head.cpus_size)
+                return -EBADMSG;
+        memcpy(c->limits, head.limits, sizeof c->limits);
+        c->n_limits = head.n_limits;
+        c->nice = head.nice;
+        c->deny = head.deny;
+        if (head.cpus_size) {
+                c->cpus = malloc(head.cpus_size);
+                if (!c->cpus)
+                        return -ENOMEM;
+                memcpy(c->cpus, at, head.cpus_size);
+                c->cpus_size = head.cpus_size;
+        }
+        if (head.plan_size) {
+                r = crew__plan_unpack(&plan, at + head.cpus_size, head.plan_size, ruleset);
+                c->plan = &plan;
+        }
+        return r;
+}
+
+void crew__confine_lend(crew__confine *c, struct crew__confine_note *note)
+{
+        c->note = note;
+        c->lent = true;
 }
 
 static int enter(crew__confine *c, int *step)

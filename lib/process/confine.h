@@ -29,9 +29,10 @@ typedef struct crew__confine {
         unsigned long *cpus;
         size_t cpus_size;
 
-        struct crew__confine_note *note; /* of a forked child; shared memory */
-        pthread_mutex_t serving;         /* the two below */
-        int listener;                    /* -1: not known yet, or there is none */
+        struct crew__confine_note *note; /* of a child with a target; shared memory */
+        bool lent;               /* it lies in the child's page, which somebody else frees */
+        pthread_mutex_t serving; /* the two below */
+        int listener;            /* -1: not known yet, or there is none */
         crew__notes notes;
 } crew__confine;
 
@@ -44,10 +45,20 @@ bool crew__confine_wanted(const crew_process_options *o);
 int crew__confine_new(crew__confine *c, const crew_process_options *o, bool program);
 void crew__confine_free(crew__confine *c);
 
-/* Before the start of a forked child: the note. -ENOMEM. */
+/* Before the start of a fork: the note. -ENOMEM. */
 int crew__confine_open(crew__confine *c);
 
-/* In a forked child: enters. A failure is in the note. */
+/*
+ * For a child that is no fork, as bytes; its ruleset's descriptor goes along by other means. 0
+ * bytes: there is nothing to enter. Both sides have the note where it is lent to them. _unpack: 0;
+ * -ENOMEM, -EBADMSG.
+ */
+size_t crew__confine_packed(const crew__confine *c);
+void crew__confine_pack(const crew__confine *c, void *into);
+int crew__confine_unpack(crew__confine *c, const void *from, size_t size, int ruleset);
+void crew__confine_lend(crew__confine *c, struct crew__confine_note *note);
+
+/* In a child with a target: enters. A failure is in the note. */
 int crew__confine_enter(crew__confine *c);
 
 /* Answers what waits; how many. */

@@ -127,7 +127,7 @@ int crew__forkserver_start(crew__launch *l)
         }
         /* There may be a child whose pidfd did not reach us. */
         crew__page_gate(crew__page_of(p->page), CREW__GATE_GONE);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
         return r == -EOPNOTSUPP ? r : words(l, &target, -r);
 }
 

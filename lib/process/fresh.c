@@ -107,6 +107,24 @@ static int set_environment(const crew__delivery *d)
         return 0;
 }
 
+/* What crew__child_main enters, last of all. */
+static int set_confines(const crew__delivery *d, crew_process *p)
+{
+        static crew__setup setup = {
+                .theirs = { -1, -1, -1 },
+                .directory = -1,
+                .ours = { -1, -1, -1 },
+                .confine.listener = -1,
+        };
+
+        if (!d->parcel->confine.size)
+                return 0;
+        crew__confine_lend(&setup.confine, crew__spawn_note(p->page));
+        p->setup = &setup;
+        return crew__confine_unpack(&setup.confine, crew__parcel_confine(d),
+                d->parcel->confine.size, d->fd[CREW__PARCEL_EXTRA]);
+}
+
 void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hatchery *server)
 {
         const crew__parcel *parcel = d->parcel;
@@ -136,6 +154,8 @@ void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hat
                 (void)setrlimit(RLIMIT_NOFILE, &server->files);
         if (parcel->env.size)
                 r = r == 0 ? set_environment(d) : r;
+        if (r == 0)
+                r = set_confines(d, l.p);
         become_child_of(d);
         crew__parcel_close(d);
         if (r < 0) {

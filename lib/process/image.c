@@ -161,7 +161,7 @@ static bool parent_is_gone(const crew__image *m)
         return parent != m->parent && parent != 0;
 }
 
-static void stay_with_parent(const crew__image *m)
+CREW__VM_CHILD static void stay_with_parent(const crew__image *m)
 {
         if (m->tied) {
                 (void)crew__sys_prctl(PR_SET_PDEATHSIG, SIGKILL, 0);
@@ -281,7 +281,7 @@ static int become(crew__image *m, bool cleared)
         return run(m);
 }
 
-static void child(void *data, bool cleared)
+CREW__VM_CHILD static void child(void *data, bool cleared)
 {
         crew__image *m = data;
 

@@ -227,6 +227,16 @@ static int64_t nanoseconds(struct timeval t)
         return (int64_t)t.tv_sec * 1000000000 + (int64_t)t.tv_usec * 1000;
 }
 
+/* Why it did not come to its program or target, if it said so; positive. */
+static int never_ran(const crew_process *p)
+{
+        int err = p->setup ? crew__setup_error(p->setup) : 0;
+
+        if (!err && p->server)
+                err = atomic_load(&crew__child_page_of(p->page)->arrival_error);
+        return err > 0 && err < 4096 ? err : 0;
+}
+
 int crew_process_exit(crew_process *p, crew_exit *e)
 {
         const struct rusage *usage;
@@ -250,7 +260,7 @@ int crew_process_exit(crew_process *p, crew_exit *e)
                 .signal = p->ending.signal,
                 .core = p->ending.core,
                 .usage = p->ending.counted,
-                .exec_errno = p->setup ? crew__setup_error(p->setup) : 0,
+                .exec_errno = never_ran(p),
                 .violated = crew__process_violated(p, &violation, &count),
         };
         if (p->ending.counted) {

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "kernel/features.h"
 #include "kernel/syscall.h"
+#include "kernel/vmclone.h"
 #include "process/guardian.h"
 #include "process/process.h"
 
@@ -104,6 +105,11 @@ static int prepare(const crew_process *p, crew__image **image)
         return 0;
 }
 
+static bool guarded(const crew__launch *l)
+{
+        return (l->p->flags & CREW_PROCESS_DAEMON) && !l->tied;
+}
+
 static void fill(crew__image *m, const crew__launch *l)
 {
         const crew_process *p = l->p;
@@ -116,8 +122,10 @@ static void fill(crew__image *m, const crew__launch *l)
         m->group = p->flags & CREW_PROCESS_GROUP;
         m->tied = l->tied;
         m->parent = l->parent;
-        m->gated = (p->flags & CREW_PROCESS_DAEMON) && !l->tied;
-        if (!s)
+        /* A parent that waits for the exec cannot open a gate before it. */
+        m->gated = guarded(l) && !CREW__VM_WAITS;
+        /* A child with a target confines itself, last of all. */
+        if (!s || p->target)
                 return;
         m->nice = s->confine.nice;
         m->cpus = s->confine.cpus;
@@ -138,9 +146,9 @@ static void send_away(crew_process *p)
 }
 
 /* A daemon whose guardian does not answer is not let go. */
-static int guard(crew_process *p, crew__image *m)
+static int guard(const crew__launch *l, crew__image *m)
 {
-        int r = m->gated ? crew__guardian_add(p) : 0;
+        int r = guarded(l) ? crew__guardian_add(l->p) : 0;
 
         if (r == 0 && m->gated) {
                 atomic_store(&m->gate, 1);
@@ -195,7 +203,7 @@ int crew__program_run(crew__launch *l, crew__image *m)
                 return failed(p, -pid);
         p->pid = pid;
         p->pidfd = crew__above_stdio(pidfd);
-        r = guard(p, m);
+        r = guard(l, m);
         if (r == 0)
                 r = listen(p, m);
         if (r < 0)

@@ -49,14 +49,6 @@ static int check(const char *const argv[], const crew_process_options *o)
                         "process: %s is for programs (crew_process_new_exec) and other start "
                         "methods; a forked child shares the host's",
                         o->env ? "env" : "keep_fds");
-        if (o->method == CREW_METHOD_FORKSERVER && crew__confine_wanted(o))
-                return crew__fail(EINVAL,
-                        "process: limits, a sandbox, nice and cpus are for forks and programs; "
-                        "what a fork server starts has the server's");
-        if (o->method == CREW_METHOD_SPAWN && (o->sandbox || o->policy))
-                return crew__fail(EINVAL,
-                        "process: a sandbox is for forks and programs; a new image of this "
-                        "program enters one with crew_sandbox_enter()");
         if (argv && o->n_grants)
                 return crew__fail(EINVAL, "process: a program cannot be granted anything");
         if (o->n_grants && !o->grants)
@@ -165,13 +157,19 @@ int crew__setup_new(crew__setup **setup, const char *const argv[], const crew_pr
                 s->cwd = memcpy(at, o->cwd, cwd);
         r = find_grants(s, o);
         if (r == 0)
-                r = crew__confine_new(&s->confine, o, argv || o->method > CREW_METHOD_FORK);
+                r = crew__confine_new(&s->confine, o, argv);
         if (r < 0) {
                 crew__setup_free(s);
                 return r;
         }
         *setup = s;
         return 0;
+}
+
+void crew__setup_let_go(crew__setup *s)
+{
+        while (s->n_grants)
+                (void)crew__segment_unref(s->grants[--s->n_grants]);
 }
 
 void crew__setup_free(crew__setup *s)
@@ -181,8 +179,7 @@ void crew__setup_free(crew__setup *s)
         crew__setup_hang_up(s);
         crew__image_free(s->image);
         crew__confine_free(&s->confine);
-        for (size_t i = 0; i < s->n_grants; i++)
-                (void)crew__segment_unref(s->grants[i]);
+        crew__setup_let_go(s);
         free(s);
 }
 

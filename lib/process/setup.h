@@ -52,6 +52,10 @@ int crew__setup_open(crew__setup *s, const char *name);
 /* After the start: closes what is the child's; `failed`: also the host's ends. */
 void crew__setup_close(crew__setup *s, bool failed);
 
+/* The process was started and has its grants: a handle does not keep the end of a pipe from being
+ * seen. */
+void crew__setup_let_go(crew__setup *s);
+
 /* Closes the host's ends of pipes. */
 void crew__setup_hang_up(crew__setup *s);
 

@@ -147,12 +147,52 @@ static int lend_surroundings(const crew_process *p, crew__packing *what)
         return opened;
 }
 
+struct crew__confine_note *crew__spawn_note(const crew__segment *page)
+{
+        enum { NOTE_AT = 1024 };
+
+        _Static_assert(sizeof(crew__child_page) <= NOTE_AT, "the note lies behind the page's own");
+        _Static_assert(NOTE_AT + sizeof(struct crew__confine_note) <= 4096, "in the same page");
+        return (struct crew__confine_note *)(void *)((char *)page->address + NOTE_AT);
+}
+
+void crew__spawn_unpack(crew_process *p)
+{
+        if (p->setup)
+                crew__confine_lend(&p->setup->confine, NULL);
+        p->page = crew__segment_unref(p->page);
+}
+
+/* What confines the child, for the parcel; what is returned has to be freed. */
+static void *pack_confines(const crew_process *p, crew__packing *what, int *r)
+{
+        crew__confine *c = p->setup ? &p->setup->confine : NULL;
+        void *bytes = NULL;
+
+        if (!c)
+                return NULL;
+        crew__confine_lend(c, crew__spawn_note(p->page));
+        what->confine_size = crew__confine_packed(c);
+        if (!what->confine_size)
+                return NULL;
+        bytes = malloc(what->confine_size);
+        if (!bytes) {
+                *r = -ENOMEM;
+                return NULL;
+        }
+        crew__confine_pack(c, bytes);
+        what->confine = bytes;
+        what->extra[0] = c->plan ? c->plan->ruleset.fd : -1;
+        return bytes;
+}
+
 int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed)
 {
         crew_process *p = l->p;
         const crew__setup *s = p->setup;
         crew__packing what = CREW__PACKING;
         crew__function *function;
+        void *confine;
         int opened, r;
 
         what.name = p->name;
@@ -181,13 +221,18 @@ int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed)
                 what.objects = s->grants;
                 what.n_objects = s->n_grants;
         }
+        confine = pack_confines(p, &what, &r);
         opened = lend_surroundings(p, &what);
-        r = crew__parcel_pack(packed, &what);
+        if (r == 0)
+                r = crew__parcel_pack(packed, &what);
+        else
+                *packed = (crew__packed){ .opened = -1 };
         packed->opened = opened;
+        free(confine);
         if (r == 0)
                 return 0;
         crew__parcel_drop(packed);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
         return fail_packing(p->name, r);
 }
 
@@ -210,7 +255,7 @@ int crew__spawn_start(crew__launch *l)
         if (r < 0) {
                 crew__image_free(m);
                 crew__parcel_drop(&packed);
-                p->page = crew__segment_unref(p->page);
+                crew__spawn_unpack(p);
                 return r;
         }
         crew__page_gate(crew__page_of(p->page), CREW__GATE_OPEN);
@@ -233,7 +278,7 @@ static void abandon(crew_process *p)
                 ;
         (void)crew__pidfd_collect(p->pidfd, &ending);
         p->pidfd = crew__close(p->pidfd);
-        p->page = crew__segment_unref(p->page);
+        crew__spawn_unpack(p);
 }
 
 static int refused(crew_process *p, uint32_t arrival, bool ended)

@@ -27,6 +27,12 @@ int crew__spawn_possible(const char *who);
  */
 int crew__spawn_pack(crew__launch *l, crew__site *target, crew__packed *packed);
 
+/* Undoes it for a child that did not come to be. */
+void crew__spawn_unpack(crew_process *p);
+
+/* Where in a child's page its sandbox leaves what it has to say. */
+struct crew__confine_note *crew__spawn_note(const crew__segment *page);
+
 /* CREW_METHOD_SPAWN: starts l->p, then (no signals blocked) waits until its target is about to run.
  * As crew__program_start; -ENOENT: its function is not there; -EOPNOTSUPP: as above, or the new
  * process never came to crew_spawn_main(). */

@@ -259,6 +259,8 @@ int crew_process_start(crew_process *p)
                 atomic_store(&p->state, CREW__NEW);
                 return r;
         }
+        if (p->setup)
+                crew__setup_let_go(p->setup);
         crew__status_started(p->row, p->pid);
         atomic_store(&p->state, CREW__STARTED);
         return 0;

@@ -195,6 +195,15 @@ static size_t pass(struct hunt *h)
         return h->n - before;
 }
 
+/* In a pid namespace without a /proc of its own the numbers there are another namespace's. */
+static bool proc_is_ours(void)
+{
+        char self[24] = "";
+
+        return readlink("/proc/self", self, sizeof self - 1) > 0 &&
+               strtol(self, NULL, 10) == getpid();
+}
+
 int crew_process_kill_tree(crew_process *p)
 {
         int r = crew__process_enter_joinable(p), killed;
@@ -205,8 +214,13 @@ int crew_process_kill_tree(crew_process *p)
         if (p->role != CREW__CHILD)
                 return crew__fail(ECHILD, "process %s: not a child of this process", p->name);
         h.ended = crew__process_poll_ended(p) > 0;
-        for (int i = 0; i < PASSES && pass(&h) > 0; i++)
-                ;
+        if (proc_is_ours()) {
+                for (int i = 0; i < PASSES && pass(&h) > 0; i++)
+                        ;
+        } else if (!h.ended && p->flags & (CREW_PROCESS_GROUP | CREW_PROCESS_SESSION)) {
+                /* Its group was made before it could do anything, and has its number. */
+                (void)kill(-p->pid, SIGKILL);
+        }
         if (!h.ended)
                 (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
         for (size_t i = 0; i < h.n; i++) {

@@ -63,6 +63,8 @@ static const struct bench_target targets[] = {
         {"64 B, 2+2", "crew", {"rte_ring"}, BENCH_SHOWN},
         {"64 B, 1+1", "crew", {"python-Queue", "python-SimpleQueue"}, BENCH_SHOWN},
         {"64 B, 2+2", "crew", {"python-Queue", "python-SimpleQueue"}, BENCH_SHOWN},
+        {"64 B, 1+1", "crew-pipe", {"seqpacket", "python-SimpleQueue"}, BENCH_SHOWN},
+        {"64 KiB, 1+1", "crew-pipe", {"seqpacket", "python-SimpleQueue"}, BENCH_SHOWN},
 };
 
 static unsigned sides(unsigned cell)

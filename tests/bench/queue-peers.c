@@ -10,7 +10,7 @@
 /* A peer that is not installed keeps its name, so that the report can say what was left out. */
 #ifdef BENCH_CREW
 extern const struct queue_peer peer_crew, peer_crew_batch, peer_crew_single, peer_crew_in_place,
-        peer_crew_big;
+        peer_crew_big, peer_crew_pipe;
 #else
 #        define ABSENT(ID, NAME)                                                                   \
                 static const struct queue_peer ID = {                                              \
@@ -20,6 +20,7 @@ ABSENT(peer_crew_batch, "crew-batch32");
 ABSENT(peer_crew_single, "crew-single");
 ABSENT(peer_crew_in_place, "crew-in-place");
 ABSENT(peer_crew_big, "crew-16MiB");
+ABSENT(peer_crew_pipe, "crew-pipe");
 #endif
 
 extern const struct queue_peer peer_pipe, peer_seqpacket, peer_mq, peer_py_queue, peer_py_simple;
@@ -57,6 +58,7 @@ const struct queue_peer *const queue_peers[] = {
         &peer_crew_single,
         &peer_crew_in_place,
         &peer_crew_big,
+        &peer_crew_pipe,
         &peer_pipe,
         &peer_mq,
         &peer_seqpacket,

@@ -153,7 +153,7 @@ static bool descends(const struct tool *t, pid_t parent)
 
 int tool_workers(const struct tool *t, pid_t *pids, int max)
 {
-        long ticks = sysconf(_SC_CLK_TCK) / 50;
+        long ticks = sysconf(_SC_CLK_TCK) / 50 * (long)test_slow(1);
         DIR *proc = opendir("/proc");
         struct dirent *entry;
         struct look l;

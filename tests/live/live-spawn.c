@@ -5,6 +5,8 @@
 #include "host.h"
 
 #include <dirent.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* Each case for both methods. */
@@ -424,4 +426,72 @@ TEST_FRESH(large_host, "a host with much memory starts children as small as ever
                 crew_process_launch(&p, resident, NULL, CREW_OPT(process, .method = host_method)));
         CHECK_INT(join_code(p), <, 64);
         free(memory);
+}
+
+/* What an option of crew_process_options came to. */
+static int open_anything(void *arg)
+{
+        (void)arg;
+        return open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 ? 7 : 8;
+}
+
+static int look_at_limits(void *arg)
+{
+        struct rlimit files;
+        cpu_set_t cpus;
+
+        (void)arg;
+        if (getrlimit(RLIMIT_NOFILE, &files) < 0 || sched_getaffinity(0, sizeof cpus, &cpus) < 0)
+                return 255;
+        return (files.rlim_cur == 77) + 2 * (CPU_COUNT(&cpus) == 1) +
+               4 * (getpriority(PRIO_PROCESS, 0) == 3);
+}
+
+TEST_FRESH(sandbox, "a sandbox holds, and says what it refused")
+{
+        crew_violation v = { .size = sizeof v };
+
+        for (int deny = 0; deny < 2; deny++) {
+                crew_auto(process) p = NULL;
+
+                REQUIRE_OK(crew_process_launch(&p, open_anything, NULL,
+                        CREW_OPT(process, .method = host_method, .sandbox = "stdio",
+                                .on_violation = deny ? CREW_VIOLATION_DENY : CREW_VIOLATION_KILL)));
+                CHECK_INT(join_code(p), ==, deny ? 7 : -SIGSYS);
+                REQUIRE_OK(crew_process_violation(p, &v));
+                CHECK_STR(v.name, "openat");
+        }
+}
+
+TEST_FRESH(limits, "limits, processors and priority are as asked for")
+{
+        crew_limits limits = { .size = sizeof limits, .open_files = 77 };
+        crew_auto(process) p = NULL;
+        unsigned cpu = 0;
+        cpu_set_t cpus;
+
+        REQUIRE(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+        while (!CPU_ISSET(cpu, &cpus))
+                cpu++;
+        REQUIRE_OK(crew_process_launch(&p, look_at_limits, NULL,
+                CREW_OPT(process, .method = host_method, .limits = &limits, .cpus = &cpu,
+                        .n_cpus = 1, .nice = 3)));
+        CHECK_INT(join_code(p), ==, 7);
+}
+
+TEST_FRESH(no_such_processor, "a processor that is not there ends the start or the child in words")
+{
+        crew_exit e = { .size = sizeof e };
+        crew_auto(process) p = NULL;
+        unsigned cpu = 60000;
+        int r = crew_process_launch(&p, give, NULL,
+                CREW_OPT(process, .method = host_method, .cpus = &cpu, .n_cpus = 1));
+
+        if (r < 0) {
+                CHECK_INT(r, ==, -EINVAL);
+                return;
+        }
+        CHECK_INT(join_code(p), ==, 255);
+        REQUIRE_OK(crew_process_exit(p, &e));
+        CHECK_INT(e.exec_errno, ==, EINVAL);
 }

@@ -132,7 +132,7 @@ TEST(not_crew, "what no crew sends makes the connection unusable", "[unit][pipe]
 {
         for (int how = 0; how < 6; how++) {
                 struct pair p = make();
-                char buf[64];
+                char buf[64] = "no header of crew's";
 
                 INFO("way %d", how);
                 if (how == 0)

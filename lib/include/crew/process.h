@@ -241,7 +241,8 @@ CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
  * SIGKILL to the process and to all that it has started, as far as they can be found in /proc: its
  * children and theirs, and with CREW_PROCESS_GROUP or _SESSION who is still in that group or session,
  * also when the process itself has ended. They are stopped until nobody new is found, then killed.
- * Not found is who left the session and whose parents are gone (a daemon), and who is another user's.
+ * Not found is who left the session and whose parents are gone (a daemon), and who is another user's;
+ * without a /proc of this pid namespace only the process and its group are.
  * Returns how many were killed; -ESRCH before the start; -ECHILD.
  */
 CREW_PUBLIC int crew_process_kill_tree(crew_process *p);
