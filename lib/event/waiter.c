@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
+#include "base/trace.h"
 #include "kernel/features.h"
 
 #include <limits.h>
@@ -389,6 +390,9 @@ static int round_of(crew_waiter *w, crew_completion *out, int max, int64_t deadl
         return r;
 }
 
+/* Shorter ones are not worth a line of a trace. */
+#define LONG_WAIT INT64_C(20000)
+
 static int wait_until(crew_waiter *w, crew_completion *out, int max, int64_t timeout)
 {
         crew__patience patience = crew__patience_of(timeout);
@@ -416,12 +420,16 @@ static int wait_until(crew_waiter *w, crew_completion *out, int max, int64_t tim
 int crew_waiter_wait(crew_waiter *w, crew_completion *out, int max, int64_t timeout)
 {
         int r = crew__waiter_enter(w);
+        int64_t began;
 
         if (r < 0)
                 return r;
         if (max < 1 || !out)
                 return crew__fail(EINVAL, "waiter: room for %d completions, at least 1", max);
+        began = crew__trace_clock();
         r = wait_until(w, out, max, timeout);
+        if (__builtin_expect(began != 0, 0) && crew_clock() - began > LONG_WAIT)
+                crew__trace_span(0, "wait", began, crew_clock(), "waiter: %d", r);
         if (r == -EAGAIN)
                 (void)crew__fail_quick(EAGAIN, "nothing has completed");
         else if (r == -ETIMEDOUT)

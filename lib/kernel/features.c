@@ -3,6 +3,7 @@
 
 #include "base/fail.h"
 #include "base/nearest.h"
+#include "base/trace.h"
 #include "kernel/probe.h"
 
 #include <fcntl.h>
@@ -183,9 +184,13 @@ static uint32_t publish(enum crew__feature feature, uint32_t answer)
 {
         uint32_t earlier = 0;
 
-        if (atomic_compare_exchange_strong(&crew__feature_answers[feature], &earlier, answer))
-                return answer;
-        return earlier;
+        if (!atomic_compare_exchange_strong(&crew__feature_answers[feature], &earlier, answer))
+                return earlier;
+        if (state_of(answer) != CREW_FEATURE_YES && crew__debugs())
+                crew__debug("%s is not there (%s): %s", specs[feature].name,
+                        error_of(answer) ? crew_error_name(error_of(answer)) : "CREW_DISABLE",
+                        specs[feature].instead);
+        return answer;
 }
 
 /* Those that are tried in one go with this one and have no answer yet, nor one without a try. */
@@ -246,8 +251,11 @@ static void downgrade(enum crew__feature feature, int error)
 {
         uint32_t yes = answer_of(CREW_FEATURE_YES, 0);
 
-        (void)atomic_compare_exchange_strong(
-                &crew__feature_answers[feature], &yes, answer_of(state_for(error), error));
+        if (atomic_compare_exchange_strong(&crew__feature_answers[feature], &yes,
+                    answer_of(state_for(error), error)) &&
+                crew__debugs())
+                crew__debug("%s fell short (%s): %s", specs[feature].name, crew_error_name(error),
+                        specs[feature].instead);
 }
 
 static void downgrade_with_relatives(enum crew__feature feature, int error)

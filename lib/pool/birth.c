@@ -18,6 +18,7 @@ static void reset(crew__worker *w)
         w->closed = w->lied = false;
         w->pace = 0;
         w->refused = 0;
+        w->traced = 0;
         w->pulse = 0;
         w->marked = false;
         w->due = w->late_at = w->stuck_at = w->kill_at = w->give_up_at = CREW__NEVER;

@@ -20,7 +20,7 @@ typedef struct egg {
         crew_limits limits;
         uint32_t rows, n_modules;
         uint64_t init_size, plan_size;
-        bool has_initializer, has_limits, has_plan;
+        bool has_initializer, has_limits, has_plan, traced;
         char name[64];
 } egg;
 
@@ -45,6 +45,7 @@ static int fill(egg *e, const crew__nest *nest)
 
         memset(e, 0, sizeof *e);
         e->rows = nest->rows;
+        e->traced = nest->traced;
         if (o->name)
                 (void)strncat(e->name, o->name, sizeof e->name - 1);
         if (o->limits) {
@@ -279,6 +280,7 @@ static int unpack(const crew__delivery *d, crew__nest *nest, crew__zygote_option
         memcpy(&e, bytes, sizeof e);
         bytes += round_up(sizeof e);
         nest->rows = o->max_workers = e.rows;
+        nest->traced = e.traced;
         o->name = e.name;
         o->limits = e.has_limits ? &e.limits : NULL;
         o->init_arg = bytes;

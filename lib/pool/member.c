@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
+#include "base/trace.h"
 #include "pool/pool.h"
 
 #include <stdio.h>
@@ -300,6 +301,8 @@ unsigned crew__worker_drain(crew_pool *p, crew__worker *w, int64_t now)
         if (!n)
                 return 0;
         crew__lane_roomy(w->lane);
+        if (crew__traces())
+                crew__chronicle_tasks(p, w);
         if (w->state == CREW__STARTING)
                 w->state = CREW__RUNNING;
         keep_pace(w, n, took, now);

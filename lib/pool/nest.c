@@ -5,6 +5,7 @@
 #include "pool/nest.h"
 
 #include "base/cleanup.h"
+#include "base/trace.h"
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/inherit.h"
@@ -211,6 +212,7 @@ int crew__nest_settle(crew__nest *nest)
         crew__guardian_forget();
         (void)crew__generation();
         nest->pid = crew__sys_getpid();
+        crew__voice_off();
         if (nest->stale_out)
                 __fpurge(stdout);
         if (nest->stale_err)

@@ -15,6 +15,7 @@
  */
 
 #include "kernel/pulse.h"
+#include "pool/tape.h"
 #include "pool/zygote.h"
 #include "process/post.h"
 #include "status/pool-page.h"
@@ -33,6 +34,7 @@ typedef struct crew__perch {
         _Alignas(64) crew__report report;
         _Alignas(64) crew__gauge gauge; /* for inspectors, as the next */
         char status[CREW__STATUS_BYTES];
+        crew__tape tape; /* where the program traces */
 } crew__perch;
 
 _Static_assert(sizeof(crew__perch) <= 4096, "a perch is a page");
@@ -72,6 +74,7 @@ typedef struct crew__nest {
         int application; /* its pidfd */
         pid_t application_pid;
         bool stale_out, stale_err;
+        bool traced; /* the program traces: its workers note when their tasks run */
 
         crew__plan plan; /* a copy with its descriptor out of the way */
         int number[CREW__WORKER_NUMBERS];

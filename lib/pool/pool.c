@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/trace.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -135,6 +136,7 @@ int crew_pool_terminate(crew_pool *p, int64_t grace)
 int crew_pool_join(crew_pool *p, int64_t timeout)
 {
         int64_t deadline = crew__deadline(timeout);
+        int64_t began;
         bool closed;
         int r = crew__pool_enter(p);
 
@@ -149,7 +151,10 @@ int crew_pool_join(crew_pool *p, int64_t timeout)
         if (crew__driving == p)
                 return crew__fail(
                         EDEADLK, "pool %s: a callback would wait for its own pool", p->name);
+        began = crew__trace_clock();
         r = crew__pool_await(p, &p->finished, CREW__READY, deadline);
+        if (began)
+                crew__trace_span(0, "wait", began, crew_clock(), "join pool %s", p->name);
         return r < 0 ? r : p->unheld;
 }
 

@@ -151,6 +151,7 @@ typedef struct crew__worker {
         bool marked;      /* the word told of its death; its memory may be there still */
         uint64_t refused; /* calls that were answered with EPERM */
         bool ever;        /* there was one before */
+        uint64_t traced;  /* entries of its tape that were taken out */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
 } crew__worker;
 
@@ -415,6 +416,12 @@ void crew__granted_free(crew_pool *p);
 void crew__publish(crew_pool *p);
 void crew__publish_violation(crew_pool *p, const char *words);
 void crew__publish_name(crew_pool *p, const crew__worker *w, const crew__unit *unit);
+
+/* chronicle.c: for CREW_DEBUG and CREW_TRACE. Under the lock; where they are on. */
+void crew__chronicle_event(
+        crew_pool *p, int kind, const crew__worker *w, const crew__failure *failure);
+/* The tasks of a worker that ended since the last look. */
+void crew__chronicle_tasks(crew_pool *p, crew__worker *w);
 
 /* supervise.c */
 

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
+#include "base/trace.h"
 #include "kernel/syscall.h"
 #include "pool/pool.h"
 
@@ -45,6 +46,8 @@ void crew__notify(crew_pool *p, int kind, const crew__worker *w, const crew__fai
 {
         crew__notice *notice;
 
+        if (crew__traces() || crew__debugs())
+                crew__chronicle_event(p, kind, w, failure);
         if (!p->on_event)
                 return;
         notice = calloc(1, sizeof *notice);

@@ -191,6 +191,7 @@ work(const crew__nest *nest, crew__track *track, unsigned row, crew__perch *perc
         static crew_task t; /* large, and the stack is the tasks' */
         crew__stopwatch watch = { .every = 1 };
         crew__lane_task task;
+        int64_t began = 0;
 
         for (;;) {
                 int r = crew__track_take(track, &task, CREW__NEVER);
@@ -212,11 +213,15 @@ work(const crew__nest *nest, crew__track *track, unsigned row, crew__perch *perc
                 t.code = 0;
                 t.text[0] = '\0';
                 t.status = perch->status;
+                if (__builtin_expect(nest->traced, 0))
+                        began = crew_clock();
                 crew__stopwatch_start(&watch);
                 function = function_of(nest, task.function);
                 r = function ? crew__task_run(&t, function, task.data, task.size)
                              : crew_task_fail(&t, -ENOENT, "its function is not in the worker");
                 crew__stopwatch_stop(&watch, &perch->gauge);
+                if (__builtin_expect(nest->traced, 0))
+                        crew__tape_note(&perch->tape, task.id, began, crew_clock());
                 if (perch->status[0])
                         perch->status[0] = '\0';
                 crew__track_done(track, r, t.result, t.text);

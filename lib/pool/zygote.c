@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
+#include "base/trace.h"
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
@@ -155,6 +156,7 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         crew__nest nest = { .options = o,
                 .rows = o->max_workers,
                 .application_pid = getpid(),
+                .traced = crew__traces(),
                 .socket = -1,
                 .births = -1 };
         crew__zygote *made;
@@ -346,6 +348,11 @@ crew__pool_page *crew__zygote_page(const crew__zygote *z)
 crew__seat *crew__zygote_seat(const crew__zygote *z, unsigned row)
 {
         return crew__seat_of(z->pages, row);
+}
+
+const crew__tape *crew__zygote_tape(const crew__zygote *z, unsigned row)
+{
+        return &perch_of(z, row)->tape;
 }
 
 int crew__zygote_release(crew__zygote *z, unsigned row)

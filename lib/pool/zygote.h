@@ -130,6 +130,7 @@ crew__report *crew__zygote_report(crew__zygote *z, unsigned row);
 /* What inspectors see; the zygote's calls write the rest of it. */
 struct crew__pool_page *crew__zygote_page(const crew__zygote *z);
 struct crew__seat *crew__zygote_seat(const crew__zygote *z, unsigned row);
+const struct crew__tape *crew__zygote_tape(const crew__zygote *z, unsigned row);
 
 /*
  * Gives a segment to all future workers and, over their control sockets, to the living ones, which

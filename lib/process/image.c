@@ -289,12 +289,12 @@ CREW__VM_CHILD static void child(void *data, bool cleared)
         crew__sys_exit(m->error == ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
-static void child_of_clone3(void *data)
+CREW__VM_CHILD static void child_of_clone3(void *data)
 {
         child(data, true);
 }
 
-static void child_of_clone(void *data)
+CREW__VM_CHILD static void child_of_clone(void *data)
 {
         child(data, false);
 }

@@ -3,6 +3,7 @@
 /* The end of a process: waiting for it, collecting it once, telling it to everybody who asks. */
 
 #include "base/clock.h"
+#include "base/trace.h"
 #include "kernel/lock.h"
 #include "kernel/syscall.h"
 #include "process/forkserver.h"
@@ -53,6 +54,19 @@ static void reconstruct(crew_process *p, crew__ending *ending)
                 *ending = (crew__ending){ .known = true, .code = code };
 }
 
+static void trace_life(const crew_process *p)
+{
+        const crew__ending *e = &p->ending;
+
+        crew__trace_span(p->pid, "process", p->began, crew_clock(), "%s: %s %d", p->name,
+                !e->known   ? "ended, unknown how"
+                : e->signal ? "signal"
+                            : "exit",
+                e->signal ? e->signal : e->code);
+        if (e->signal)
+                crew__trace_mark(p->pid, "process", "ended by signal %d", e->signal);
+}
+
 /* Under p->lock. 1: it has ended and the status is stored; 0: it runs. */
 static int collect(crew_process *p)
 {
@@ -78,6 +92,8 @@ static int collect(crew_process *p)
                         reconstruct(p, &ending);
         }
         p->ending = ending;
+        if (p->role == CREW__CHILD && p->began && crew__traces())
+                trace_life(p);
         if (p->setup)
                 crew__setup_settle(p->setup);
         atomic_store(&p->state, CREW__ENDED);
@@ -150,9 +166,15 @@ int crew__process_enter_joinable(crew_process *p)
 
 int crew_process_join(crew_process *p, int64_t timeout)
 {
+        int64_t began = crew__trace_clock();
         int r = crew__process_enter_joinable(p);
 
-        return r < 0 ? r : crew__process_await(p, crew__deadline(timeout));
+        if (r < 0)
+                return r;
+        r = crew__process_await(p, crew__deadline(timeout));
+        if (began)
+                crew__trace_span(0, "wait", began, crew_clock(), "join %s", p->name);
+        return r;
 }
 
 int crew_join_all(crew_process *const ps[], size_t n, int64_t timeout)

@@ -52,6 +52,7 @@ struct __attribute__((aligned(16))) crew_process {
         int pidfd;
         crew__segment *page;   /* its status page, or NULL */
         struct crew__row *row; /* in this process's page, or NULL */
+        int64_t began; /* when it was started, where this process traces */
         crew__ending ending;
 
         crew_target_fn *target;

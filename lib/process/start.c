@@ -3,6 +3,7 @@
 /* The parent's side of a start. */
 
 #include "base/cleanup.h"
+#include "base/trace.h"
 #include "kernel/features.h"
 #include "kernel/syscall.h"
 #include "process/clone.h"
@@ -262,6 +263,11 @@ int crew_process_start(crew_process *p)
         if (p->setup)
                 crew__setup_let_go(p->setup);
         crew__status_started(p->row, p->pid);
+        if (crew__traces()) {
+                p->began = crew_clock();
+                crew__trace_name(p->pid, p->name);
+                crew__trace_mark(p->pid, "process", "started");
+        }
         atomic_store(&p->state, CREW__STARTED);
         return 0;
 }

@@ -12,6 +12,7 @@
 #include "queue/sides.h"
 
 #include "base/fail.h"
+#include "base/trace.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -113,7 +114,8 @@ static int put_once(
         return r;
 }
 
-static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int64_t timeout)
+static inline int put_or_wait(crew_queue *q, const struct iovec *messages, unsigned n, int64_t timeout,
+        int64_t *began)
 {
         crew__patience patience = crew__patience_of(timeout);
         int r;
@@ -137,6 +139,8 @@ static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int6
                         return r;
                 if (timeout <= 0)
                         return crew__fail_quick(EAGAIN, "the queue is full");
+                if (!*began)
+                        *began = crew__trace_clock();
                 r = crew__queue_pause(q, CREW__QUEUE_PUT, messages[0].iov_len,
                         crew__patience_end(&patience));
                 if (r == -ETIMEDOUT)
@@ -145,6 +149,23 @@ static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int6
                 if (r < 0)
                         return r;
         }
+}
+
+/* A wait of this thread, for CREW_TRACE. */
+static void __attribute__((noinline, cold)) trace_wait(
+        const crew_queue *q, const char *what, int64_t began)
+{
+        crew__trace_span(0, "wait", began, crew_clock(), "%s %.63s", what, q->ring->name);
+}
+
+static int put_all(crew_queue *q, const struct iovec *messages, unsigned n, int64_t timeout)
+{
+        int64_t began = 0;
+        int r = put_or_wait(q, messages, n, timeout, &began);
+
+        if (__builtin_expect(began != 0, 0))
+                trace_wait(q, "put", began);
+        return r;
 }
 
 int crew_queue_put(crew_queue *q, const void *data, size_t size, int64_t timeout)
@@ -246,7 +267,7 @@ static int wrong_size(const crew_queue *q, const taking *t, int why)
                 q->ring->name, t->size, t->cap);
 }
 
-static int get_all(crew_queue *q, taking *t, int64_t timeout)
+static inline int get_or_wait(crew_queue *q, taking *t, int64_t timeout, int64_t *began)
 {
         crew__patience patience = crew__patience_of(timeout);
         bool rearmed = false;
@@ -276,6 +297,8 @@ static int get_all(crew_queue *q, taking *t, int64_t timeout)
                         }
                         return crew__fail_quick(EAGAIN, "the queue is empty");
                 }
+                if (!*began)
+                        *began = crew__trace_clock();
                 r = crew__queue_pause(q, CREW__QUEUE_GET, 0, crew__patience_end(&patience));
                 if (r == -ETIMEDOUT)
                         return crew__fail_quick(
@@ -283,6 +306,16 @@ static int get_all(crew_queue *q, taking *t, int64_t timeout)
                 if (r < 0)
                         return r;
         }
+}
+
+static int get_all(crew_queue *q, taking *t, int64_t timeout)
+{
+        int64_t began = 0;
+        int r = get_or_wait(q, t, timeout, &began);
+
+        if (__builtin_expect(began != 0, 0))
+                trace_wait(q, "get", began);
+        return r;
 }
 
 ssize_t crew_queue_get(crew_queue *q, void *buf, size_t cap, int64_t timeout)

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/fail.h"
+#include "base/trace.h"
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/namespace.h"
@@ -231,6 +232,8 @@ int crew_sandbox_enter(crew_sandbox *s)
         r = prepare(s, before, &ruleset);
         if (r < 0)
                 return r;
+        if (!(s->words & CREW__STDIO))
+                crew__voice_off();
         scope.words = crew__words_closed(s->words | crew__words_of_host()) | CREW__NARROWING;
         if (ruleset.abi && ruleset.abi < 3 && s->limited & CREW_PATH_WRITE)
                 scope.words |= CREW__NO_TRUNCATE;

@@ -49,31 +49,51 @@ static void claim(crew__seen *p, const crew__seen_row *row)
         memcpy(p->sandbox, row->sandbox, sizeof row->sandbox);
 }
 
-/* The rows of the children, by the kernel's list of them: two levels, for those of servers. */
-static void claim_children(const crew_snapshot *s, const crew__seen *owner, crew__seen *above,
-        const char *bytes, size_t n, const crew__seen_page *page, int levels)
+/* The row that is about `c`, in the page of `owner`. */
+static bool claim_one(const crew_snapshot *s, const crew__seen *owner, crew__seen *c,
+        const char *bytes, size_t n, const crew__seen_page *page)
 {
         crew__seen_row row;
 
-        for (crew__seen *c = above->child; c; c = c->next) {
-                if (c->claimed || !crew__seen_ask(s, c))
-                        continue;
-                for (uint32_t i = 1; i < page->n_rows; i++) {
-                        size_t at = (size_t)page->rows_at + (size_t)i * page->row_size;
-                        uint32_t pid;
+        if (!crew__seen_ask(s, c))
+                return false;
+        for (uint32_t i = 1; i < page->n_rows; i++) {
+                size_t at = (size_t)page->rows_at + (size_t)i * page->row_size;
+                uint32_t pid;
 
-                        memcpy(&pid, bytes + at, sizeof pid);
-                        if (pid != (uint32_t)c->status.inner)
-                                continue;
-                        crew__decode_row(bytes, n, page, i, &row);
-                        if (!is_child(s, owner, c, row.pid, row.after, row.before))
-                                continue;
-                        claim(c, &row);
-                        c->claimed = true;
-                        break;
+                memcpy(&pid, bytes + at, sizeof pid);
+                if (pid != (uint32_t)c->status.inner)
+                        continue;
+                crew__decode_row(bytes, n, page, i, &row);
+                if (!is_child(s, owner, c, row.pid, row.after, row.before))
+                        continue;
+                claim(c, &row);
+                c->claimed = true;
+                return true;
+        }
+        return false;
+}
+
+/*
+ * The rows, by the kernel's list of the children. A child without one that has children with one is
+ * a server that made them, and those that crew calls so are servers too.
+ */
+static void claim_children(const crew_snapshot *s, crew__seen *owner, const char *bytes, size_t n,
+        const crew__seen_page *page)
+{
+        for (crew__seen *c = owner->child; c; c = c->next) {
+                bool serves = strncmp(c->stat.command, "crew-", 5) == 0;
+
+                if (c->claimed || claim_one(s, owner, c, bytes, n, page))
+                        continue;
+                for (crew__seen *below = c->child; below; below = below->next) {
+                        if (!below->claimed && claim_one(s, owner, below, bytes, n, page))
+                                serves = true;
                 }
-                if (levels > 1 && c->info.role == CREW_ROLE_SERVER)
-                        claim_children(s, owner, c, bytes, n, page, levels - 1);
+                if (!serves || !crew__seen_ask(s, c) || c->status.uid != owner->status.uid)
+                        continue;
+                c->crew = true;
+                c->info.role = CREW_ROLE_SERVER;
         }
 }
 
@@ -115,7 +135,7 @@ static int adopt_page(crew_snapshot *s, crew__seen *p, const crew__memory *m)
         crew__decode_row(bytes, n, &page, 0, &row);
         if (!p->claimed)
                 claim(p, &row);
-        claim_children(s, p, p, bytes, n, &page, 2);
+        claim_children(s, p, bytes, n, &page);
         return 0;
 }
 

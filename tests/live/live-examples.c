@@ -130,6 +130,21 @@ TEST(basic, "process-basic", "[live][process][examples]")
         CHECK_INT(run.status, ==, SIGINT);
 }
 
+TEST(program, "process-program", "[live][process][examples]")
+{
+        static const char *const lines[] = { "hello from sh", "exit code 0", "exit code 3" };
+        struct run run;
+
+        run_program(&run, "process-program", NULL, NULL, true);
+        REQUIRE(run.lines >= 3);
+        for (int i = 0; i < 3; i++)
+                CHECK_STR(run.line[i], lines[i]);
+        /* Where the kernel or somebody else's listener lets nobody tell, it is denied all the same. */
+        if (run.lines > 3)
+                CHECK(strstr(run.line[3], "mkdir") && strstr(run.line[3], "cpath"));
+        CHECK_INT(run.status, ==, 0);
+}
+
 TEST(ids, "process-ids", "[live][process][examples]")
 {
         static const char *const lines[] = { "===子进程===", "===子进程===", "主进程id:#",
@@ -184,6 +199,17 @@ TEST(queue, "process-queue", "[live][process][examples]")
         struct run run;
 
         run_program(&run, "process-queue", NULL, NULL, true);
+        expect(&run, lines);
+        CHECK_INT(run.status, ==, 0);
+}
+
+TEST(inspect, "inspect", "[live][inspect][examples]")
+{
+        static const char *const lines[] = { "process one", "process two",
+                "queue end: 0 of 1 messages", "queue numbers: 3 of 3 messages", NULL };
+        struct run run;
+
+        run_program(&run, "inspect", NULL, NULL, true);
         expect(&run, lines);
         CHECK_INT(run.status, ==, 0);
 }

@@ -3,6 +3,7 @@
 /* Programs: how they are found, what they get, and what a start that failed says. */
 
 #include "exec-help.h"
+#include "peer.h"
 #include "wait-help.h"
 
 #include <limits.h>
@@ -334,4 +335,34 @@ TEST(threads, "many threads start programs at once", "[live][exec]")
         for (int i = 0; i < 4; i++)
                 (void)pthread_join(thread[i], NULL);
         CHECK_INT(failures, ==, 0);
+}
+
+TEST(killed, "a program killed on the way to its exec is joined, and nothing of it stays",
+        "[live][exec]")
+{
+        static const crew_process_options kinds[] = {
+                { .size = sizeof kinds[0], .out = { CREW_STDIO_PIPE, 0 } },
+                { .size = sizeof kinds[0],
+                        .sandbox = "rpath proc exec",
+                        .flags = CREW_PROCESS_REPORT | CREW_PROCESS_SESSION },
+        };
+        uint64_t seed = peer_seed();
+        int survived = 0;
+
+        for (long long i = 0; i < test_scale(10000, 100); i++) {
+                const struct timespec delay = { .tv_nsec = (long)(peer_random(&seed) % 400000) };
+                crew_exit e = { .size = sizeof e };
+                crew_auto(process) p = NULL;
+
+                REQUIRE_OK(crew_process_new_exec(&p, ARGV("/bin/true"), &kinds[i % 2]));
+                REQUIRE_OK(crew_process_start(p));
+                (void)nanosleep(&delay, NULL);
+                REQUIRE_OK(crew_process_kill(p));
+                REQUIRE_OK(crew_process_join(p, CREW_S(15)));
+                REQUIRE_OK(crew_process_exit(p, &e));
+                CHECK(e.code == 0 || e.signal == SIGKILL);
+                CHECK_INT(e.exec_errno, ==, 0);
+                survived += e.code == 0;
+        }
+        INFO("%d ended by themselves", survived);
 }

@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <fcntl.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -102,6 +103,28 @@ static int parse(const struct cli_command *c, const char *line)
         r = cli_parse(c, argc, argv, &operands);
         heard();
         return r;
+}
+
+TEST(width, "wide characters take two columns, combining ones none", "[unit][cli]")
+{
+        struct cli_cell cells[] = { { "工人", NULL, false }, { "1", NULL, true }, { "ab", NULL, false },
+                { "22", NULL, true } };
+        char out[64] = "";
+        FILE *f;
+
+        TEST_ALLOW_MAPPINGS(1); /* the C library keeps its table of character sets */
+        if (!setlocale(LC_CTYPE, "C.UTF-8"))
+                SKIP("there is no C.UTF-8 here");
+        CHECK_INT(cli_width("工人"), ==, 4);
+        CHECK_INT(cli_width("e\xcc\x81"), ==, 1);
+        CHECK_INT(cli_width("a\xff"), ==, 2);
+        CHECK_INT(cli_width(""), ==, 0);
+        f = fmemopen(out, sizeof out, "w");
+        REQUIRE(f);
+        cli_table(f, cells, 2, 2);
+        (void)fclose(f);
+        CHECK_STR(out, "工人   1\nab    22\n");
+        (void)setlocale(LC_CTYPE, "C");
 }
 
 TEST(spellings, "an option's argument may be spelt in four ways", "[unit][cli]")

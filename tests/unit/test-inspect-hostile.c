@@ -7,11 +7,13 @@
 #include "peer.h"
 #include "queue/queue.h"
 #include "status/decode.h"
+#include "tool.h"
 
 #include <crew/crew.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -241,6 +243,25 @@ static const crew_queue_info *queue(crew_snapshot *s)
         return NULL;
 }
 
+/* The same from the command. */
+static void show_lock(pid_t holder)
+{
+        struct tool ps = { .path = getenv("CREW_TOOL") };
+        char expected[128];
+
+        if (!ps.path)
+                return;
+        (void)snprintf(expected, sizeof expected,
+                "\"name\": \"held\", \"put_lock_pid\": %d, \"put_lock_alive\": true", (int)holder);
+        tool_run(&ps, "ps --queues --json -o name,put_lock_pid,put_lock_alive %d", (int)getpid());
+        INFO("%s", ps.out);
+        CHECK(strstr(ps.out, expected) != NULL);
+        (void)snprintf(expected, sizeof expected, "%d holder stopped", (int)holder);
+        tool_run(&ps, "ps --queues -o put_lock %d", (int)getpid());
+        INFO("%s", ps.out);
+        CHECK(strstr(ps.out, expected) != NULL);
+}
+
 TEST(lock, "who holds a lock is named, and whether it lives", "[unit][inspect]")
 {
         crew_auto(queue) q = NULL;
@@ -250,7 +271,8 @@ TEST(lock, "who holds a lock is named, and whether it lives", "[unit][inspect]")
         pid_t pid;
 
         REQUIRE_OK(crew_queue_new(&q, 10, CREW_OPT(queue, .name = "held")));
-        REQUIRE_OK(crew_process_launch(&child, stop_inside, q, NULL));
+        REQUIRE_OK(
+                crew_process_launch(&child, stop_inside, q, CREW_OPT(process, .name = "holder")));
         pid = crew_process_pid(child);
         for (int i = 0; i < 10000; i++) {
                 (void)crew_snapshot_free(s);
@@ -266,6 +288,7 @@ TEST(lock, "who holds a lock is named, and whether it lives", "[unit][inspect]")
         CHECK_INT(info->producers.alive, ==, 1);
         CHECK_INT(info->producers.state, ==, CREW_STATE_STOPPED);
         CHECK_INT(info->consumers.thread, ==, 0);
+        show_lock(pid);
         REQUIRE_OK(crew_process_signal(child, SIGCONT));
         REQUIRE_OK(crew_process_join(child, CREW_S(10)));
         /* A number that is no thread's. */

@@ -164,6 +164,11 @@ PROCESS(status)
 {
         P;
         text(v, p->status);
+        if (!is_pool(p) || !p->workers)
+                return;
+        (void)snprintf(v->store, sizeof v->store, "%u of %u busy, %" PRIu64 " waiting", p->busy,
+                p->workers, p->queued);
+        text(v, v->store);
 }
 
 PROCESS(done)
@@ -182,27 +187,51 @@ PROCESS(done_rate)
                 rate(view, v, (int64_t)(p->done - was->done));
 }
 
+/* The task times of a worker: since the snapshot before, or ever. */
+static uint64_t add_times(const struct view *view, const crew_process_info *p, bool ever,
+        uint64_t count[CREW_TASK_TIMES])
+{
+        const crew_process_info *was = ever ? NULL : earlier(view, p);
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < CREW_TASK_TIMES; i++) {
+                uint32_t n = p->task_times[i] - (was ? was->task_times[i] : 0);
+
+                count[i] += n;
+                total += n;
+        }
+        return total;
+}
+
+/* The same of a worker, or of all workers of a pool. */
+static uint64_t collect_times(const struct view *view, const crew_process_info *p, bool ever,
+        uint64_t count[CREW_TASK_TIMES])
+{
+        const crew_process_info *w;
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < CREW_TASK_TIMES; i++)
+                count[i] = 0;
+        if (is_worker(p))
+                return add_times(view, p, ever, count);
+        for (size_t i = 0; is_pool(p) && crew_snapshot_process(view->now, i, &w) == 0; i++) {
+                if (w->parent == p->pid && is_worker(w))
+                        total += add_times(view, w, ever, count);
+        }
+        return total;
+}
+
 /* The bucket that `percent` of the tasks lie in or below; since the snapshot before if there were
  * any, else ever. */
 static void quantile(
         const struct view *view, const crew_process_info *p, struct view_value *v, unsigned percent)
 {
-        const crew_process_info *was = earlier(view, p);
-        uint64_t count[CREW_TASK_TIMES], total = 0, seen = 0;
+        uint64_t count[CREW_TASK_TIMES], seen = 0;
+        uint64_t total = collect_times(view, p, false, count);
 
-        if (!is_worker(p))
-                return;
-        for (unsigned pass = 0; pass < 2 && !total; pass++) {
-                for (unsigned i = 0; i < CREW_TASK_TIMES; i++) {
-                        count[i] = p->task_times[i];
-                        if (pass == 0 && was)
-                                count[i] = (uint32_t)(p->task_times[i] - was->task_times[i]);
-                        total += count[i];
-                }
-        }
         if (!total)
-                return;
-        for (unsigned i = 0; i < CREW_TASK_TIMES; i++) {
+                total = collect_times(view, p, true, count);
+        for (unsigned i = 0; total && i < CREW_TASK_TIMES; i++) {
                 seen += count[i];
                 if (seen * 100 < total * percent)
                         continue;
@@ -346,7 +375,8 @@ static const struct view_column process_columns[] = {
         COLUMN(state, "STATE", VIEW_TEXT, true, "the kernel's word if out of the ordinary"),
         COLUMN(task, "TASK", VIEW_TEXT, true, "name or number of the task it runs"),
         COLUMN(task_age, "AGE", VIEW_TIME, true, "for how long it has run the task"),
-        COLUMN(status, "STATUS", VIEW_TEXT, true, "what the task says of itself"),
+        COLUMN(status, "STATUS", VIEW_TEXT, true,
+                "what the task says of itself; how busy a pool is"),
         COLUMN(done, "DONE", VIEW_NUMBER, true, "tasks done: by this worker, in this pool"),
         COLUMN(cpu, "%CPU", VIEW_PERCENT, true, "of one processor, since start or the last look"),
         COLUMN(memory, "MEM", VIEW_BYTES, true, "resident memory"),
@@ -362,8 +392,9 @@ static const struct view_column process_columns[] = {
         COLUMN(cpu_time, "TIME", VIEW_TIME, false, "processor time used"),
         COLUMN(task_id, "TASKID", VIEW_NUMBER, false, "number of the task it runs"),
         COLUMN(done_rate, "DONE/s", VIEW_RATE, false, "tasks per second since the last look"),
-        COLUMN(p50, "P50", VIEW_TIME, false, "half of its tasks took no longer"),
-        COLUMN(p99, "P99", VIEW_TIME, false, "99 of 100 of its tasks took no longer"),
+        COLUMN(p50, "P50", VIEW_TIME, false,
+                "half of the tasks took no longer: its own, or its pool's"),
+        COLUMN(p99, "P99", VIEW_TIME, false, "99 of 100 of them took no longer"),
         COLUMN(workers, "WORKERS", VIEW_NUMBER, false, "pool: workers that live"),
         COLUMN(busy, "BUSY", VIEW_NUMBER, false, "pool: workers that have tasks"),
         COLUMN(queued, "QUEUED", VIEW_NUMBER, false, "pool: tasks that no worker has yet"),

@@ -14,6 +14,18 @@
 #include <string.h>
 #include <time.h>
 
+/* The leak checker traces the program at its end, which no word allows. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 enum { MOST_COLUMNS = 64, MOST_PIDS = 256 };
 
 struct ps {
@@ -217,7 +229,7 @@ void crew_ps_confine(void)
 
         (void)crew_snapshot_new(&s, CREW_SNAPSHOT_PREPARE);
         (void)crew_snapshot_free(s);
-        if (crew_sandbox_new(&own, "stdio rpath", CREW_LANDLOCK_OFF) == 0)
+        if (!SANITIZED && crew_sandbox_new(&own, "stdio rpath", CREW_LANDLOCK_OFF) == 0)
                 (void)crew_sandbox_enter(own);
         (void)crew_sandbox_free(own);
 }
