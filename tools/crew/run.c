@@ -250,7 +250,7 @@ int crew_run_main(int argc, char **argv)
         struct shared *shared;
         struct run_options o;
         uint64_t ignored;
-        bool alone;
+        bool alone, works;
         int r;
 
         fill_standard_descriptors();
@@ -267,12 +267,17 @@ int crew_run_main(int argc, char **argv)
         }
         alone = o.dry_run || o.sandbox.explain;
         ignored = alone ? 0 : signals_begin();
-        if (alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r))
+        works = alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r);
+        if (works)
                 r = work(&o, &engine, ignored, shared);
         run_options_free(&o);
         /* Whoever started us sees why; a shell stops its loop. The first process of a namespace is
          * immune to its own signals. */
         if (shared->ended_by && !engine.isolated)
                 signals_die(shared->ended_by);
+        /* No exit handlers in the two processes of an engine (a leak checker's would fail): one is
+         * the first of its namespace, the other can fork no more once that has ended. */
+        if (!works || engine.isolated)
+                _exit(cli_finish(r));
         return r;
 }
