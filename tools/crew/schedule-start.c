@@ -191,9 +191,9 @@ static bool bearable(struct run *run, int64_t now)
 {
         const struct run_options *o = run->o;
 
-        if (run->crowded || output_full(run->maker.output))
-                return false;
-        if (now < run->next_start)
+        if (now >= run->next_start)
+                run->next_start = 0;
+        if (run->next_start || run->crowded || output_full(run->maker.output))
                 return false;
         if (o->load < 0 && o->memory_free == 0)
                 return true;
@@ -245,9 +245,10 @@ int64_t schedule_next_start(const struct run *run)
 
         if (run->stopping || run->n_busy >= run->n_slots)
                 return next;
+        /* Also if it has passed by now: the next attempt to start looks at it anew. */
         if (run->next_start &&
                 (run->next || !run->input_ended || !crew__link_alone(&run->retrying)))
-                next = run->next_start > crew_clock() ? run->next_start : next;
+                next = run->next_start;
         CREW__EACH (at, &run->retrying) {
                 const struct job *j = CREW__OF(at, struct job, link);
 
