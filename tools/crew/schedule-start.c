@@ -243,17 +243,20 @@ int64_t schedule_next_start(const struct run *run)
 {
         int64_t next = INT64_MAX;
 
-        if (run->stopping || run->n_busy >= run->n_slots)
+        /* A job's end, or a reader, tells when there is room again. */
+        if (run->stopping || run->n_busy >= run->n_slots || run->crowded ||
+                output_full(run->maker.output))
                 return next;
         /* Also if it has passed by now: the next attempt to start looks at it anew. */
-        if (run->next_start &&
-                (run->next || !run->input_ended || !crew__link_alone(&run->retrying)))
+        if (run->next_start && (run->next || !run->input_ended))
                 next = run->next_start;
         CREW__EACH (at, &run->retrying) {
-                const struct job *j = CREW__OF(at, struct job, link);
+                int64_t due_at = CREW__OF(at, struct job, link)->deadline;
 
-                if (j->deadline < next)
-                        next = j->deadline;
+                if (due_at < run->next_start)
+                        due_at = run->next_start;
+                if (due_at < next)
+                        next = due_at;
         }
         return next;
 }
