@@ -10,7 +10,7 @@
 
 /* A holder does at most a copy inside: it is out again within this many looks, or it was preempted
  * and wants this CPU. */
-enum { SPINS = 64 };
+enum { SPINS = 64, SPINS_KEPT = 24 }; /* in user code it does who knows what */
 
 /* A word that changes all the time must not keep anybody beyond the deadline. */
 enum { LOOKS = 4096 };
@@ -152,6 +152,7 @@ int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience
         /* "Now" is about the queue's content; its lock is held for one copy at most, so not waiting
          * for it would call a busy queue empty or full. What is kept may be kept for long. */
         int64_t until = deadline || hold->kept ? deadline : crew_clock() + CREW__SLICE;
+        unsigned most = hold->kept ? SPINS_KEPT : SPINS;
         int r;
 
         if (!hold->self->robust && !atomic_load(&lock->watched))
@@ -173,7 +174,7 @@ int crew__lock_slow(crew__lock *lock, crew__hold *hold, crew__patience *patience
                                 return r;
                         continue;
                 }
-                if (until && spins++ < SPINS) {
+                if (until && spins++ < most) {
                         crew__relax_for(spins);
                         continue;
                 }

@@ -262,6 +262,8 @@ static int enter(crew__confine *c, int *step)
         if (!c->plan->none)
                 crew__sandbox_warm_up();
         r = crew__plan_apply(c->plan, &a, step);
+        if (r == 0 && !c->plan->none)
+                crew__sandbox_forbid();
         *step += CREW__IMAGE_APPLY;
         return r;
 }

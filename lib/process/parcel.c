@@ -94,7 +94,7 @@ static crew__part put_objects(layout *l, const crew__packing *what)
 
         for (size_t i = 0; i < what->n_objects; i++) {
                 const crew__segment *s = what->objects[i];
-                crew__parcel_object o = { .ref = s->ref, .head = s->head, .ring = s->ring };
+                crew__parcel_object o = { .ref = s->ref, .head = s->used, .ring = s->ring };
 
                 (void)put(l, &o, sizeof o);
         }

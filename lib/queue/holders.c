@@ -11,7 +11,7 @@
 #define CLAIM ((UINT64_C(1) << CREW__ROW_STATE_SHIFT) - 1)
 
 /* A child whose parent died right after the fork has so long to appear; in ticks of 10 ms. */
-#define ORPHAN_TICKS 100
+#define ORPHAN_TICKS 300
 
 /* What crew__segment.row says of a process that has dealt with it, but has no row. */
 enum { NO_ROW = 0, BUSY = 1 };

@@ -14,9 +14,6 @@
         (CREW_QUEUE_EOF | CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER |                \
                 CREW_QUEUE_JOINABLE)
 
-/* Spinning starts hopeful: the first partner is usually there. */
-#define FIRST_SPIN 20000
-
 /* How long close waits for a producer that is stopped inside a put. */
 #define CLOSE_PATIENCE CREW_MS(100)
 
@@ -103,8 +100,8 @@ static crew_queue *handle(crew__segment *segment)
         if (crew__has_rows(q->flags) && segment->head >= CREW__ROWS_END)
                 q->rows = (crew__row *)(void *)((char *)segment->address + CREW__ROWS_AT);
         crew__holders_handle(q);
-        atomic_init(&q->put_spin.budget, FIRST_SPIN);
-        atomic_init(&q->get_spin.budget, FIRST_SPIN);
+        atomic_init(&q->put_spin.budget, CREW__SPIN_FIRST);
+        atomic_init(&q->get_spin.budget, CREW__SPIN_FIRST);
         return q;
 }
 

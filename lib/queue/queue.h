@@ -10,16 +10,10 @@
  */
 
 #include "kernel/segment.h"
+#include "kernel/spin.h"
 #include "queue/ring.h"
 
 #include <crew/queue.h>
-
-/* How long this handle's sleepers on one side spin first; see spin.c. */
-typedef struct crew__spin {
-        _Atomic uint32_t budget; /* ns */
-        _Atomic uint32_t waits;
-        _Atomic uint32_t mark; /* messages that had passed at the last wait */
-} crew__spin;
 
 /* One open reserve or peek. */
 typedef struct crew__window {
@@ -40,7 +34,7 @@ struct crew_queue {
         uint32_t max_messages;
         uint32_t flags;
         _Atomic uint64_t generation; /* the process that last announced itself, see adopt */
-        crew__spin put_spin, get_spin;
+        crew__spin put_spin, get_spin; /* of this handle's sleepers on one side; see spin.c */
         crew__window reserved, peeked;
         struct crew__descriptor *_Atomic descriptor; /* of crew_queue_fd, or NULL */
         _Atomic uint64_t unmoved[2]; /* per side: who held its lock, and since when; see granted.c */

@@ -3,16 +3,12 @@
 /*
  * Waiting on one side of a queue: a spin within a bound that adapts, then sleep.
  *
- * A wake across CPUs costs tens of microseconds and a spin that succeeds a tenth of one; but spinning
- * for a partner that needs this very CPU costs its whole time slice. Nothing says beforehand which
- * it is, so each handle keeps a budget per side: a spin that paid off raises it, one that did not
- * lowers it, down to nothing. Every so often a full spin is tried nevertheless, longer than a wake
- * takes, so that two partners who put each other to sleep find back.
+ * What the spin costs and pays is learnt per handle and side, see kernel/spin.h.
  *
  * When a spin ends in a stream of messages it lingers for about as long as the last run of messages
  * took. A reader on the writer's heels takes the very cache lines that are being written, the index
- * and the next record, away from it at every message; some distance lets both work on lines of their
- * own, and a side that moves one message at a time (question and answer) never lingers.
+ * and the next record, away from it at every message; some distance lets both work on lines of
+ * their own, and a side that moves one message at a time (question and answer) never lingers.
  */
 
 #include "queue/queue.h"
@@ -20,37 +16,9 @@
 #include "base/fail.h"
 #include "kernel/relax.h"
 
-enum {
-        MAX_BUDGET = 50000,  /* ns; about two wakes */
-        MIN_BUDGET = 500,    /* below this a look at the clock costs more than the spin */
-        PROBE_EVERY = 128,   /* waits */
-        MAX_PAUSES = 64,     /* between two looks, and to linger */
-};
+enum { MAX_PAUSES = 64 }; /* between two looks, and to linger */
 
-static uint32_t budget_for(crew__spin *spin)
-{
-        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
-        uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
-
-        if (waits % PROBE_EVERY == PROBE_EVERY - 1)
-                return MAX_BUDGET;
-        return budget < MIN_BUDGET ? 0 : budget;
-}
-
-static void learn(crew__spin *spin, bool paid)
-{
-        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
-
-        if (paid)
-                budget = budget * 2 + MIN_BUDGET < MAX_BUDGET ? budget * 2 + MIN_BUDGET
-                                                              : MAX_BUDGET;
-        else
-                budget -= budget / 4 + (budget ? 1 : 0);
-        atomic_store_explicit(&spin->budget, budget, memory_order_relaxed);
-}
-
-static bool spin_until_ready(
-        crew_queue *q, enum crew__queue_side side, size_t size, int64_t end)
+static bool spin_until_ready(crew_queue *q, enum crew__queue_side side, size_t size, int64_t end)
 {
         unsigned pauses = 1;
 
@@ -79,7 +47,7 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
 {
         crew__events *events = crew__queue_events(q, side);
         crew__spin *spin = side == CREW__QUEUE_GET ? &q->get_spin : &q->put_spin;
-        uint32_t budget = budget_for(spin), run = run_length(q, side, spin), value;
+        uint32_t budget = crew__spin_budget(spin), run = run_length(q, side, spin), value;
         int64_t now = crew_clock();
 
         if (atomic_load_explicit(&q->segment->broken, memory_order_relaxed))
@@ -90,7 +58,7 @@ int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, in
         if (budget) {
                 bool paid = spin_until_ready(q, side, size, now + budget);
 
-                learn(spin, paid);
+                crew__spin_learn(spin, paid);
                 if (paid) {
                         if (run > 1)
                                 crew__relax_for(run < MAX_PAUSES ? run : MAX_PAUSES);

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fail.h"
 #include "kernel/relax.h"
+#include "kernel/spin.h"
 #include "kernel/syscall.h"
 #include "sync/event.h"
 #include "sync/mutex.h"
 
 #include <string.h>
 
-/* Looks before sleeping: a unit that comes back at once is worth waiting for awake. */
-enum { SPINS = 64 };
+/* A unit that comes back at once is worth waiting for awake. A semaphore has no room for what that
+ * pays and costs, so each thread learns it for all that it waits for. */
+static _Thread_local crew__spin spin = { .budget = CREW__SPIN_FIRST };
+
+enum { LOOKS = 8, MOST_PAUSES = 64 };
 
 #define SLEEPERS CREW__SEMAPHORE_SLEEPERS
 
@@ -66,6 +70,26 @@ static int sleep_on(crew__semaphore *s, int64_t deadline)
         return 0;
 }
 
+static bool take_awake(crew_semaphore *s)
+{
+        uint32_t budget = crew__spin_budget(&spin);
+        int64_t end = budget ? crew_clock() + budget : 0;
+        bool taken = false;
+        unsigned pauses = 1;
+
+        if (!budget)
+                return false;
+        do {
+                for (int looks = 0; looks < LOOKS && !taken; looks++) {
+                        crew__relax_for(pauses);
+                        taken = crew__semaphore_take(s, 0);
+                        pauses = pauses < MOST_PAUSES ? pauses * 2 : pauses;
+                }
+        } while (!taken && crew_clock() < end);
+        crew__spin_learn(&spin, taken);
+        return taken;
+}
+
 int crew_semaphore_acquire(crew_semaphore *s, int64_t timeout)
 {
         crew__patience patience = crew__patience_of(timeout);
@@ -73,11 +97,8 @@ int crew_semaphore_acquire(crew_semaphore *s, int64_t timeout)
 
         if (crew__semaphore_take(s, 0))
                 return 0;
-        for (unsigned spins = 0; timeout > 0 && spins < SPINS; spins++) {
-                crew__relax_for(spins);
-                if (crew__semaphore_take(s, 0))
-                        return 0;
-        }
+        if (timeout > 0 && take_awake(s))
+                return 0;
         while (r == 0) {
                 r = sleep_on(inner(s), crew__patience_end(&patience));
                 if (crew__semaphore_take(s, timeout > 0 ? SLEEPERS : 0))

@@ -176,6 +176,108 @@ TEST(granted_later, "what was not granted is not there until it is", "[live][shm
         with_words("compute", true);
 }
 
+struct locks {
+        crew_lock lock[2];
+};
+
+CREW_TASK(die_with_both, crew_ref, crew_none)(crew_task *t, const crew_ref *ref, crew_none *none)
+{
+        struct locks *l;
+        void *data;
+        int r = crew_task_shm(t, *ref, &data);
+
+        (void)none;
+        if (r < 0)
+                return r;
+        l = data;
+        for (int i = 0; r >= 0 && i < 2; i++)
+                r = crew_lock_acquire(&l->lock[i], CREW_S(5));
+        if (r == 0)
+                (void)raise(SIGKILL);
+        return r < 0 ? r : -EINVAL;
+}
+
+/* One lock in the dead worker's slot, the other known by its claim only, and no look into /proc. */
+CREW_TASK(take_both, crew_ref, int)(crew_task *t, const crew_ref *ref, int *died)
+{
+        struct locks *l;
+        void *data;
+        int r = crew_task_shm(t, *ref, &data);
+
+        *died = 0;
+        if (r < 0)
+                return r;
+        l = data;
+        for (int i = 0; i < 2; i++) {
+                r = crew_lock_acquire(&l->lock[i], CREW_S(10));
+                if (r < 0)
+                        return r;
+                *died += r == CREW_OWNER_DIED;
+                r = crew_lock_release(&l->lock[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+TEST(worker_dies, "a worker finds locks whose owner was a worker that died, in every sandbox",
+        "[live][shm][pool]")
+{
+        static const char *const words[] = { "none", "stdio", "compute" };
+
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+                crew_auto(shm) s = NULL;
+                crew_auto(pool) pool = NULL;
+                struct locks *l;
+                crew_none none;
+                crew_ref ref;
+                int died = 0;
+
+                REQUIRE_OK(crew_shm_new(&s, sizeof *l, NULL));
+                l = crew_shm_data(s);
+                REQUIRE_OK(crew_lock_init(&l->lock[0]));
+                REQUIRE_OK(crew_lock_init(&l->lock[1]));
+                ref = crew_shm_ref(s);
+                REQUIRE_OK(crew_pool_new(&pool, 1,
+                        CREW_OPT(pool, .sandbox = words[i], .grants = &ref, .n_grants = 1)));
+                CHECK_INT(
+                        die_with_both_apply(pool, &ref, &none, CREW_S(15), NULL), ==, -EOWNERDEAD);
+                REQUIRE_OK(take_both_apply(pool, &ref, &died, CREW_S(15), NULL));
+                CHECK_INT(died, ==, 2);
+        }
+}
+
+static int wait_in_sandbox(void *arg)
+{
+        struct locks *l = arg;
+
+        /* The owner lives: each slice asks for it, which must not end this process. */
+        return crew_lock_acquire(&l->lock[0], CREW_MS(80)) != -ETIMEDOUT;
+}
+
+TEST(process_waits, "a process in a sandbox waits for a lock whose owner lives", "[live][shm]")
+{
+        static const char *const words[] = { "stdio", "compute" };
+        crew_auto(shm) s = NULL;
+        struct locks *l;
+
+        REQUIRE_OK(crew_shm_new(&s, sizeof *l, NULL));
+        l = crew_shm_data(s);
+        REQUIRE_OK(crew_lock_init(&l->lock[0]));
+        REQUIRE_OK(crew_lock_acquire(&l->lock[0], CREW_NOW));
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+                crew_auto(process) p = NULL;
+                int code = -1;
+
+                REQUIRE_OK(crew_process_launch(
+                        &p, wait_in_sandbox, l, CREW_OPT(process, .sandbox = words[i])));
+                REQUIRE_OK(crew_process_join(p, CREW_S(15)));
+                REQUIRE_OK(crew_process_exitcode(p, &code));
+                CHECK_INT(code, ==, 0);
+        }
+        REQUIRE_OK(crew_lock_release(&l->lock[0]));
+}
+
 TEST(sealed, "it can neither shrink nor grow, and has no name in a file system", "[live][shm]")
 {
         crew_auto(shm) s = NULL;

@@ -209,6 +209,10 @@ CREW_PUBLIC crew_imap *crew_imap_free(crew_imap *it);
  * Gives all workers, also future ones, an object; before or after they started. A worker can break a
  * queue that it was given, for all who use it: what keeps one of the queue's locks while nothing
  * moves for 100 ms (and 1 ms per MiB of the queue) makes it -ENOTRECOVERABLE, see CREW_EVENT_QUEUE.
+ * An end of a pipe that was granted is the workers': the program uses the other one. A queue with
+ * CREW_QUEUE_EOF does not end before the workers are gone.
+ * Returns 0; -ENOENT: this process does not hold it; -ESHUTDOWN; -ENOSPC: 256 processes hold such a
+ * queue; -EMFILE, -ENOMEM.
  */
 CREW_PUBLIC int crew_pool_grant(crew_pool *p, crew_ref ref);
 

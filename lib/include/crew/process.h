@@ -102,8 +102,8 @@ typedef struct crew_process_options {
                                    which is all there is for a target */
         const char *cwd; /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
-        /* Queues that a child which is no fork can open by their refs. Held until the handle is
-         * freed. (A fork has all of its parent's.) */
+        /* Queues, connections and shared memory that a child which is no fork can open by their
+         * refs. Held until the handle is freed. (A fork has all of its parent's.) */
         const crew_ref *grants;
         size_t n_grants;
         const crew_limits *limits; /* copied; with limits or a sandbox it leaves no core dump */
@@ -168,7 +168,8 @@ CREW_PUBLIC int crew_process_new_exec(
 /*
  * Starts it, once. stdout and stderr are flushed first (unless another thread is using them), so
  * that nothing is written twice; programs are started without.
- * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENODATA: somebody
+ * Returns 0; -EALREADY; -ECHILD; -EAGAIN (process limit), -ENOMEM, -EMFILE; -ENOSPC: a queue with
+ * CREW_QUEUE_EOF that the child would have is held by 256 processes; -ENODATA: somebody
  * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
  * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
  * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CREW_KERNEL_SPIN_H
+#define CREW_KERNEL_SPIN_H
+
+/*
+ * How long to spin before a sleep.
+ *
+ * A wake across CPUs costs tens of microseconds and a spin that succeeds a tenth of one; but
+ * spinning for a partner that needs this very CPU costs its whole time slice. Nothing says
+ * beforehand which it is, so whoever waits keeps a budget: a spin that paid off raises it, one that
+ * did not lowers it, down to nothing. Every so often a full spin is tried nevertheless, longer than
+ * a wake takes, so that two partners who put each other to sleep find back.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Spinning starts hopeful: the first partner is usually there. */
+#define CREW__SPIN_FIRST 20000
+
+typedef struct crew__spin {
+        _Atomic uint32_t budget; /* ns */
+        _Atomic uint32_t waits;
+        _Atomic uint32_t mark; /* the owner's; see queue/spin.c */
+} crew__spin;
+
+enum {
+        CREW__SPIN_MOST = 50000, /* ns; about two wakes */
+        CREW__SPIN_LEAST = 500,  /* below this a look at the clock costs more than the spin */
+        CREW__SPIN_PROBE = 128,  /* waits */
+};
+
+/* What this wait may spend, in ns. */
+static inline uint32_t crew__spin_budget(crew__spin *spin)
+{
+        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+        uint32_t waits = atomic_fetch_add_explicit(&spin->waits, 1, memory_order_relaxed);
+
+        if (waits % CREW__SPIN_PROBE == CREW__SPIN_PROBE - 1)
+                return CREW__SPIN_MOST;
+        return budget < CREW__SPIN_LEAST ? 0 : budget;
+}
+
+static inline void crew__spin_learn(crew__spin *spin, bool paid)
+{
+        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+        uint32_t more = budget * 2 + CREW__SPIN_LEAST;
+
+        if (paid)
+                budget = more < CREW__SPIN_MOST ? more : CREW__SPIN_MOST;
+        else
+                budget -= budget / 4 + (budget ? 1 : 0);
+        atomic_store_explicit(&spin->budget, budget, memory_order_relaxed);
+}
+
+#endif
