@@ -275,9 +275,10 @@ int crew_run_main(int argc, char **argv)
          * immune to its own signals. */
         if (shared->ended_by && !engine.isolated)
                 signals_die(shared->ended_by);
-        /* No exit handlers in the two processes of an engine (a leak checker's would fail): one is
-         * the first of its namespace, the other can fork no more once that has ended. */
-        if (!works || engine.isolated)
+        /* No exit handlers in the two processes of an engine, nor in the job of another run (a leak
+         * checker's would fail): one is the first of its namespace, one can fork no more once that
+         * has ended, one may not trace. */
+        if (!works || engine.isolated || getenv("CREW_SEQ"))
                 _exit(cli_finish(r));
         return r;
 }
