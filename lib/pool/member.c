@@ -126,6 +126,7 @@ void crew__worker_turn(crew_pool *p, crew__worker *w, int64_t now)
         /* One that is being ended has other times to look at. */
         if (!crew__worker_alive(w))
                 return;
+        w->bare = false;
         w->late_at = w->stuck_at = CREW__NEVER;
         if (!w->items && w->closed)
                 w->late_at = 0;
@@ -182,6 +183,7 @@ size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
         w->given += unit.n;
         crew__job_ref(job);
         job->row = w->row;
+        w->bare = false;
         *crew__unit_at(w, w->pushed++) = unit;
         if (w->items == unit.n) {
                 w->drained = crew_clock();
@@ -354,6 +356,7 @@ static void take_back(crew_pool *p, crew__worker *w, size_t keep)
 bool crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
 {
         bool recalled = false;
+        size_t keep, n;
         uint64_t at;
 
         /* From here on it begins nothing more, or is seen to be about to. */
@@ -361,9 +364,14 @@ bool crew__worker_recall(crew_pool *p, crew__worker *w, int64_t now)
         /* Before the results: one that it leaves now shows what it had done. */
         at = crew__lane_current(w->lane);
         if (crew__worker_drain(p, w, now) == 0 && !w->lied && w->items > 1) {
+                n = oldest(w)->n;
                 at -= oldest(w)->id;
-                take_back(p, w, at < oldest(w)->n ? (size_t)at + 1 : 1);
-                recalled = true;
+                /* At `n` it is past the end that an earlier recall set, and about to see that. */
+                keep = at < n ? (size_t)at + 1 : at == n ? n : 1;
+                recalled = keep < w->items;
+                if (recalled)
+                        take_back(p, w, keep);
+                w->bare = true;
         }
         crew__lane_hold(w->lane, false);
         return recalled;

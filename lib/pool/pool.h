@@ -143,6 +143,7 @@ typedef struct crew__worker {
         int64_t late_at;  /* when to look at that */
         int64_t stuck_at; /* when others may take what waits behind what it does */
         int64_t due;      /* when to look at anything again */
+        bool bare;        /* what it does not work on was taken back */
         int64_t kill_at, give_up_at, inquest;
         int64_t drained;  /* when results came last */
         int64_t pace;     /* ns per task, lately; 0 = unknown */

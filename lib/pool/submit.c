@@ -251,7 +251,7 @@ bool crew__feed_idle(crew_pool *p, int64_t now)
         for (unsigned i = 0; i < p->n_workers; i++) {
                 crew__worker *w = &p->workers[i];
 
-                if (crew__worker_alive(w) && w->items > 1 && crew__worker_stuck(w, now))
+                if (crew__worker_alive(w) && w->items > 1 && !w->bare && crew__worker_stuck(w, now))
                         recalled |= crew__worker_recall(p, w, now);
         }
         if (recalled)

@@ -120,6 +120,8 @@ static int set_plan(crew__confine *c, const crew_process_options *o, bool progra
                                        "word exec");
         if (r == 0)
                 r = crew__plan_get(&c->plan, policy, strictness(c, program), !program);
+        if (r == 0)
+                crew__words_text(policy, c->words, sizeof c->words);
         (void)crew_sandbox_free(own);
         return r;
 }

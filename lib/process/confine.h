@@ -21,6 +21,7 @@ struct crew__confine_note {
 
 typedef struct crew__confine {
         const crew__plan *plan; /* or NULL */
+        char words[40];         /* of it, for inspectors */
         struct crew__limit limits[CREW__LIMITS];
         size_t n_limits;
         bool deny;    /* on_violation */

@@ -10,6 +10,7 @@
 #include "process/forkserver.h"
 #include "process/guardian.h"
 #include "process/registry.h"
+#include "process/setup.h"
 #include "process/spawn.h"
 #include "status/page.h"
 
@@ -238,6 +239,19 @@ static int start(crew_process *p)
         return r == 0 && (p->flags & CREW_PROCESS_WAIT_EXEC) ? crew__program_await(p) : r;
 }
 
+/* What inspectors see of it. */
+static crew__row *describe(const crew_process *p)
+{
+        bool program = p->setup && p->setup->argv;
+        crew__row *row = crew__status_reserve(p->name, CREW__ROLE_PROCESS,
+                program ? CREW__ROW_PROGRAM : (uint16_t)p->method, (uint32_t)p->flags);
+        const crew__plan *plan = p->setup ? p->setup->confine.plan : NULL;
+
+        if (plan)
+                crew__status_confined(row, p->setup->confine.words, plan->ruleset.abi);
+        return row;
+}
+
 int crew_process_start(crew_process *p)
 {
         int r = crew__process_enter(p), expected = CREW__NEW;
@@ -252,8 +266,7 @@ int crew_process_start(crew_process *p)
         crew__hook_install();
         crew__status_publish(crew_current_process()->name);
         crew__registry_add(p);
-        p->row = crew__status_reserve(
-                p->name, CREW__ROLE_PROCESS, (uint16_t)p->method, (uint32_t)p->flags);
+        p->row = describe(p);
         r = start(p);
         if (r < 0) {
                 crew__registry_remove(p);

@@ -31,6 +31,9 @@ enum { CREW__GATE_SHUT = 0, CREW__GATE_OPEN = 1, CREW__GATE_GONE = 2 };
 
 enum { CREW__ROWS = 2048, CREW__ROW_TAKEN = UINT32_MAX };
 
+/* The "method" of a child that became another program. */
+enum { CREW__ROW_PROGRAM = 4 };
+
 /* What a process is; numbers that were given once stay. */
 enum crew__role {
         CREW__ROLE_APPLICATION = 1,
@@ -46,7 +49,7 @@ enum crew__role {
 typedef struct crew__row {
         _Atomic uint32_t pid; /* in the pid namespace of the page's owner */
         uint16_t role;
-        uint16_t method;           /* CREW_METHOD_... */
+        uint16_t method;           /* CREW_METHOD_..., CREW__ROW_PROGRAM */
         uint32_t flags;            /* CREW_PROCESS_... */
         _Atomic uint32_t own;      /* it has a page with rows of its own: its descriptor + 1 */
         uint64_t after;            /* CLOCK_BOOTTIME, ns: it was started after this */
@@ -138,7 +141,10 @@ void crew__status_publish(const char *name);
 /* A row for a child about to be started; NULL: none. */
 crew__row *crew__status_reserve(const char *name, uint16_t role, uint16_t method, uint32_t flags);
 
-/* The child runs. NULL is fine, as below. */
+/* It will run in a sandbox with these words. NULL is fine, as below. */
+void crew__status_confined(crew__row *row, const char *words, int landlock);
+
+/* The child runs. */
 void crew__status_started(crew__row *row, pid_t pid);
 
 /* It was not started, or has ended. */

@@ -148,6 +148,14 @@ crew__row *crew__status_reserve(const char *name, uint16_t role, uint16_t method
         return row;
 }
 
+void crew__status_confined(crew__row *row, const char *words, int landlock)
+{
+        if (!row)
+                return;
+        crew__status_text(row->sandbox, sizeof row->sandbox, words);
+        atomic_store_explicit(&row->landlock, (uint32_t)landlock, memory_order_relaxed);
+}
+
 void crew__status_started(crew__row *row, pid_t pid)
 {
         if (!row)

@@ -203,6 +203,15 @@ TEST(queue, "process-queue", "[live][process][examples]")
         CHECK_INT(run.status, ==, 0);
 }
 
+TEST(spawn, "process-spawn", "[live][process][examples]")
+{
+        struct run run;
+
+        run_program(&run, "process-spawn", NULL, NULL, true);
+        CHECK_STR(run.raw, "7998000\n7998000\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
 TEST(inspect, "inspect", "[live][inspect][examples]")
 {
         static const char *const lines[] = { "process one", "process two",

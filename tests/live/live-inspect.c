@@ -118,6 +118,26 @@ static int start_another(void *arg)
         return crew_process_join(child, CREW_S(60)) < 0;
 }
 
+TEST(confined, "a program is told from a fork, and its sandbox is shown", "[live][inspect]")
+{
+        static const char *const argv[] = { "sleep", "60", NULL };
+        crew_auto(process) child = NULL;
+        crew_auto(snapshot) s = NULL;
+        const crew_process_info *p;
+
+        REQUIRE_OK(crew_process_new_exec(
+                &child, argv, CREW_OPT(process, .name = "program", .sandbox = "exec rpath")));
+        REQUIRE_OK(crew_process_start(child));
+        s = look(NULL);
+        p = process(s, crew_process_pid(child));
+        REQUIRE(p);
+        CHECK_STR(p->name, "program");
+        CHECK_INT(p->method, ==, 4);
+        CHECK_STR(p->sandbox, "rpath exec");
+        REQUIRE_OK(crew_process_kill(child));
+        REQUIRE_OK(crew_process_join(child, CREW_S(10)));
+}
+
 TEST(grandchildren, "so are the children of children", "[live][inspect]")
 {
         crew_auto(queue) said = NULL;

@@ -85,7 +85,8 @@ static void renew_pool(uint64_t *seed, crew_queue *q, crew_pool **pool)
 
         *pool = crew_pool_free(*pool);
         if (crew_pool_new(pool, 1 + (unsigned)(peer_random(seed) % 3),
-                    CREW_OPT(pool, .grants = &ref, .n_grants = peer_random(seed) % 2)) == 0)
+                    CREW_OPT(pool, .grants = &ref, .n_grants = peer_random(seed) % 2,
+                            .method = CREW_METHOD_FORK + (int)(peer_random(seed) % 3))) == 0)
                 atomic_fetch_add(&started[POOLS], 1);
 }
 

@@ -74,7 +74,7 @@ typedef struct crew_process_info {
         int depth;    /* 0 = a root */
         uint32_t uid;
         int role, state;
-        int method;          /* CREW_METHOD_..., 0 = unknown */
+        int method;          /* CREW_METHOD_..., 4 = another program, 0 = unknown */
         const char *name;    /* what crew knows it by */
         const char *command; /* what the kernel knows it by */
         int64_t age;         /* ns since it was started */

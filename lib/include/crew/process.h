@@ -9,16 +9,26 @@
  * and crew_process_free releases only the child's copy. Handles may be used by any thread, several
  * at once. No function here is async-signal-safe.
  *
- * The child is a fork: it sees the parent's memory as it was, its own from then on. While the
- * parent has one thread, the child comes from clone3() with no exit signal: it never shows up in
+ * By default the child is a fork: it sees the parent's memory as it was, its own from then on. While
+ * the parent has one thread, the child comes from clone3() with no exit signal: it never shows up in
  * the host's waitpid(-1) and the host's disposition of SIGCHLD does not matter; pthread_atfork
  * handlers do not run. With more threads it is fork() (the handlers run, SIGCHLD is sent); if
  * somebody else then collects the child's status, crew falls back to what the kernel (6.15) or the
  * child itself left behind, and says -ENODATA only when neither did.
  *
+ * CREW_METHOD_SPAWN runs the program anew, CREW_METHOD_FORKSERVER forks from one small process
+ * ("crew-forkserver") that was started that way with the first such process. These children have
+ * nothing of the parent's memory: they get their function (of the program, or of a library that
+ * was loaded when main() began), a copy of `arg`, the descriptors 0-2 and keep_fds, and what they are
+ * granted. They are safe to start whatever other threads do, and cost the same at any size of the
+ * parent: about a millisecond, or a third of that. The program has to call crew_spawn_main(). A
+ * spawned child is visible to the host's waitpid(-1) as a program is; children of the fork server
+ * are not, only the server is. It ends with this process, and daemons with it. Signals that are
+ * ignored, and the environment (but for `env`), are those of the moment when it was started.
+ *
  * In the child, exit(n) and returning n run the atexit handlers that the child itself registered,
  * join and end its own children, flush stdio and end it with status n mod 256. Handlers inherited
- * from the parent do not run.
+ * from the parent, or registered before main(), do not run.
  */
 
 #include <crew/sandbox.h>
@@ -35,8 +45,8 @@ typedef int crew_target_fn(void *arg);
 enum {
         CREW_METHOD_DEFAULT = 0, /* fork */
         CREW_METHOD_FORK = 1,
-        CREW_METHOD_FORKSERVER = 2,
-        CREW_METHOD_SPAWN = 3,
+        CREW_METHOD_FORKSERVER = 2, /* from a small process of this program; crew_spawn_main() */
+        CREW_METHOD_SPAWN = 3,      /* exec of this program; crew_spawn_main() */
 };
 
 enum {
@@ -93,13 +103,15 @@ typedef struct crew_process_options {
         const char *name; /* copied; NULL = "Process-1", in its children "Process-1:1" */
         uint64_t flags;   /* CREW_PROCESS_...; DAEMON with DETACHED is -EINVAL */
         int method;       /* CREW_METHOD_... */
-        size_t arg_size;  /* bytes copied from arg by _new; 0 = the pointer itself */
-        /* What stays open in a program beside 0-2, under its number; -EINVAL for a target. Close-
-         * on-exec is taken off in the child only. Copied; they must be open at the start. */
+        size_t arg_size;  /* bytes copied from arg by _new; 0 = the pointer itself, which only a fork
+                             can use: else arg must be NULL then */
+        /* What stays open in the child beside 0-2, under its number; -EINVAL for a fork, which has
+         * all. In a program close-on-exec is taken off. Copied; they must be open at the start. The
+         * fork server takes 250 descriptors for a child, of which each grant is 3 at most. */
         const int *keep_fds;
         size_t n_keep_fds;
-        const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start,
-                                   which is all there is for a target */
+        const char *const *env; /* "NAME=value", ..., NULL; copied. NULL = the host's at the start
+                                   (the fork server's), which is all there is for a fork */
         const char *cwd; /* where it works; copied. NULL = where the host works at the start */
         crew_stdio in, out, err; /* its stdin, stdout, stderr */
         /* Queues, connections and shared memory that a child which is no fork can open by their
@@ -143,7 +155,8 @@ typedef struct crew_exit {
 
 /*
  * A process that will run target(arg). Nothing is started yet. @o may be NULL.
- * Returns 0; -EINVAL (no target, unknown flag or method, size, arg_size without arg); -ENOMEM.
+ * Returns 0; -EINVAL (no target, unknown flag or method, size, arg_size without arg, a pointer
+ * without arg_size for what is no fork); -ENOENT: a grant that this process does not hold; -ENOMEM.
  */
 CREW_PUBLIC int crew_process_new(
         crew_process **p, crew_target_fn *target, void *arg, const crew_process_options *o);
@@ -173,8 +186,12 @@ CREW_PUBLIC int crew_process_new_exec(
  * ended the child before its target ran; -ETIMEDOUT: a daemon's guardian does not answer, or the
  * child was stopped on the way to its sandbox (CREW_PROCESS_REPORT); -EBADF: a
  * descriptor of the options is not open; -ENOENT, -EACCES, ...: cwd, or a program that is not in
- * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers). After a failure other
- * than EALREADY it can be tried again; nothing is left of it.
+ * PATH (with CREW_PROCESS_WAIT_EXEC also whatever else execve() answers).
+ * By spawn, which waits until the target is about to run, or by the fork server also -EOPNOTSUPP:
+ * main() does not call crew_spawn_main() first, or this is a set-user-ID program; -ENOENT: the
+ * target's library is not in the new process; -E2BIG: too many descriptors for the fork server;
+ * -ETIMEDOUT: the fork server does not answer (10 s).
+ * After a failure other than EALREADY it can be tried again; nothing is left of it.
  */
 CREW_PUBLIC int crew_process_start(crew_process *p);
 
