@@ -85,6 +85,13 @@ static bool is_dead(uint64_t claim, bool process)
         return (stat.state == 'Z' || stat.state == 'X') && !(process && stat.threads > 1);
 }
 
+bool crew__thread_is_runnable(uint32_t tid)
+{
+        struct stat_text stat;
+
+        return !blindfolded && read_stat(tid, &stat) && stat.state == 'R';
+}
+
 bool crew__claim_is_dead(uint64_t claim)
 {
         return is_dead(claim, false);

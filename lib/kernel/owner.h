@@ -37,6 +37,9 @@ bool crew__claim_is_dead(uint64_t claim);
 /* The same for a process, whose claim is that of its first thread: dead are all its threads. */
 bool crew__process_is_dead(uint64_t claim);
 
+/* Does that thread run, or wait for a processor? "No" if nobody tells. */
+bool crew__thread_is_runnable(uint32_t tid);
+
 /*
  * For a process in a sandbox: from here on it does not look into /proc, which would end it, and
  * whoever shares a lock could make it look.

@@ -155,7 +155,7 @@ static int open_queue(void **object, crew_ref ref)
 
 int crew_task_queue(crew_task *t, crew_ref ref, crew_queue **q)
 {
-        void *object;
+        void *object = NULL;
         int r;
 
         if (!t || !q)
@@ -178,7 +178,7 @@ static int open_connection(void **object, crew_ref ref)
 
 int crew_task_connection(crew_task *t, crew_ref ref, crew_connection **c)
 {
-        void *object;
+        void *object = NULL;
         int r;
 
         if (!t || !c)
@@ -201,7 +201,7 @@ static int open_shm(void **object, crew_ref ref)
 
 int crew_task_shm(crew_task *t, crew_ref ref, void **data)
 {
-        void *object;
+        void *object = NULL;
         int r;
 
         if (!t || !data)

@@ -4,7 +4,10 @@
  * A queue that somebody shares who is not trusted. He can keep a lock: by stopping himself inside a
  * put, or by writing into the word the number of a thread that lives. The kernel says nothing then,
  * so time has to: a lock that is seen in the same hands while the index that it guards stands still
- * for 100 ms (and 1 ms per MiB of ring) breaks the queue, for everybody.
+ * for 100 ms (and 1 ms per MiB of ring) breaks the queue, for everybody. A thread that is only kept
+ * from running, as on a busy machine, gets a second. Whether it is can be seen by who granted the
+ * queue; in a worker's sandbox nobody knows, so workers leave the verdict to the program for so
+ * long.
  *
  * That nobody had the lock in between is known by the bit that says somebody waits, which every
  * look sets: letting go clears it. So a look costs its holder one needless wake, two looks are
@@ -15,6 +18,7 @@
 #include "queue/queue.h"
 
 #include "base/fail.h"
+#include "kernel/owner.h"
 #include "kernel/relax.h"
 
 #include <signal.h>
@@ -26,7 +30,8 @@ static uint32_t patience_of(const crew_queue *q)
         return 100 + (uint32_t)(q->ring_bytes >> 20);
 }
 
-/* The same for a lock that changes hands all the time while nothing moves. */
+/* The same for a lock that changes hands all the time while nothing moves, and for a thread that
+ * may only want a processor. */
 #define TURMOIL CREW_S(1)
 
 enum { LOOKS = 64 };
@@ -90,6 +95,12 @@ static uint32_t steady_owner(crew__lock *lock, bool *marked)
         return word & FUTEX_TID_MASK;
 }
 
+static bool may_go_on(const crew_queue *q, uint32_t tid)
+{
+        return atomic_load(&q->segment->granter) != crew__generation() ||
+               crew__thread_is_runnable(tid);
+}
+
 /* One look: has the same thread held it since a look 100 ms ago, with nothing done? */
 static bool unmoved(crew_queue *q, enum crew__queue_side side)
 {
@@ -110,7 +121,8 @@ static bool unmoved(crew_queue *q, enum crew__queue_side side)
                 atomic_store(record, (uint64_t)what << 32 | now);
                 return false;
         }
-        if (now - (uint32_t)before <= patience_of(q))
+        if (now - (uint32_t)before <= patience_of(q) ||
+                (now - (uint32_t)before <= TURMOIL / 1000000 && may_go_on(q, owner)))
                 return false;
         atomic_store(&q->segment->blamed, owner);
         return true;
@@ -136,9 +148,9 @@ void crew__queue_why(crew_queue *q, char *text, size_t size)
                         tid, state_of(q, tid));
         else
                 (void)snprintf(text, size, "%s",
-                        crew__queue_state(q) & CREW__STATE_STUCK ?
-                                "one of its locks was held for 100 ms in which nothing moved" :
-                                "its shared memory held values that no correct peer writes");
+                        crew__queue_state(q) & CREW__STATE_STUCK
+                                ? "one of its locks was held for 100 ms in which nothing moved"
+                                : "its shared memory held values that no correct peer writes");
 }
 
 static int stuck(crew_queue *q)
@@ -156,8 +168,8 @@ static bool slandered(const crew__lock *lock, const crew__hold *hold)
         return !crew__lock_covered(lock, hold->self);
 }
 
-int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold *hold,
-        crew__patience *patience)
+int crew__queue_lock_slow(
+        crew_queue *q, enum crew__queue_side side, crew__hold *hold, crew__patience *patience)
 {
         int64_t end, now, since;
         uint64_t index;
@@ -170,9 +182,8 @@ int crew__queue_lock_slow(crew_queue *q, enum crew__queue_side side, crew__hold 
         index = index_of(q, side);
         for (;; now = crew_clock()) {
                 /* In the past, but not 0: that would sleep. */
-                crew__patience slice = {
-                        .deadline = end ? crew__earlier(end, now + CREW__SLICE) : 1
-                };
+                crew__patience slice = { .deadline =
+                                                 end ? crew__earlier(end, now + CREW__SLICE) : 1 };
 
                 r = crew__lock_slow(lock_of(q, side), hold, &slice);
                 if (r == -EDEADLK && slandered(lock_of(q, side), hold)) {

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #ifdef BENCH_CREW_PROCESS
+#        include <crew/pool.h>
 #        include <crew/process.h>
 #endif
 
@@ -43,6 +44,8 @@ static const struct bench_target targets[] = {
         {"two threads, small", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
         {"two threads, 10 MiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
         {"two threads, 1 GiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
+        {"two threads, 10 MiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
+        {"two threads, 1 GiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"clone3, bare"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"clone3, exit()"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"fork+waitpid"}, BENCH_SHOWN},
@@ -132,6 +135,27 @@ static bool start_by(int method)
                code == 0;
 }
 
+/* Made before the host grows; its workers are replaced after each task. */
+static crew_pool *pool;
+
+static bool make_pool(void)
+{
+        return crew_pool_new(&pool, 1, CREW_OPT(pool, .tasks_per_worker = 1)) == 0;
+}
+
+static int no_task(crew_task *t, const void *arg, size_t size)
+{
+        (void)t;
+        (void)arg;
+        (void)size;
+        return 0;
+}
+
+static bool start_worker(void)
+{
+        return crew_pool_apply(pool, no_task, NULL, 0, NULL, 0, CREW_S(10), NULL) == 0;
+}
+
 static bool start_crew(void)
 {
         return start_by(CREW_METHOD_FORK);
@@ -152,6 +176,7 @@ static const struct way {
         const char *name;
         const char *missing;
         bool (*start)(void);
+        bool (*prepare)(void); /* before the host grows */
 } ways[] = {
 #ifdef BENCH_CREW_PROCESS
         {"crew", NULL, start_crew},
@@ -170,15 +195,19 @@ static const struct way {
 #ifdef BENCH_CREW_PROCESS
         {"crew, fork server", NULL, start_crew_forkserver},
         {"crew, spawn", NULL, start_crew_spawn},
+        {"crew, pool's worker", NULL, start_worker, make_pool},
 #endif
 };
 #define WAYS (sizeof ways / sizeof *ways)
 
-/* A fork by clone3 in a host with threads is what nobody may do; Python has a size of its own. */
+/* A fork by clone3 in a host with threads is what nobody may do; a pool has a thread; Python has a
+ * size of its own. */
 static bool offers(unsigned cell, unsigned row)
 {
         if (cell % SIZES >= 2 && !big)
                 return false;
+        if (row == 8)
+                return cell >= SIZES;
         if (row >= 6)
                 return true;
         if (row >= 1 && row <= 3)
@@ -224,6 +253,8 @@ static void run_host(struct bench_shared *s, unsigned who, void *arg)
         size_t n = 0;
 
         if (!us)
+                _exit(3);
+        if (h->way->prepare && !h->way->prepare())
                 _exit(3);
         grow(h->extra);
         if (h->threaded && pthread_create(&thread, NULL, idle, NULL) != 0)

@@ -277,6 +277,19 @@ TEST(pool_epoll, "pool-epoll", "[live][pool][examples]")
         CHECK_INT(run.status, ==, 0);
 }
 
+TEST(pool_libuv, "pool-libuv", "[live][pool][examples]")
+{
+        char path[PATH_MAX];
+        struct run run;
+
+        find(path, sizeof path, "pool-libuv");
+        if (access(path, X_OK) < 0)
+                SKIP("libuv was not installed when this was built");
+        run_program(&run, "pool-libuv", NULL, NULL, true);
+        CHECK_STR(run.raw, "5 tasks, sum of squares 55, the loop ran on\n");
+        CHECK_INT(run.status, ==, 0);
+}
+
 TEST(sync_account, "sync-account", "[live][sync][examples]")
 {
         struct run run;

@@ -34,6 +34,60 @@ TEST(sigchld_ignored, "exit codes are right in a program that ignores SIGCHLD", 
         REQUIRE(signal(SIGCHLD, SIG_DFL) != SIG_ERR);
 }
 
+static _Atomic int interrupts;
+
+static void on_signal(int sig)
+{
+        if (sig == SIGINT)
+                (void)atomic_fetch_add(&interrupts, 1);
+}
+
+/* How the worker takes signals that the program handles: 1 ignored, 0 by default. */
+static int task_dispositions(crew_task *t, const void *arg, size_t size)
+{
+        static const int signals[3] = { SIGINT, SIGTERM, SIGUSR1 };
+        struct sigaction action;
+        int how[3];
+
+        (void)arg;
+        (void)size;
+        for (int i = 0; i < 3; i++) {
+                if (sigaction(signals[i], NULL, &action) < 0)
+                        return -errno;
+                how[i] = action.sa_handler == SIG_IGN ? 1 : action.sa_handler == SIG_DFL ? 0 : 2;
+        }
+        return crew_task_return(t, how, sizeof how);
+}
+
+TEST(interrupt, "what is typed at the terminal reaches the program alone", "[live][pool]")
+{
+        struct sigaction action = { .sa_handler = on_signal };
+        int how[3] = { 9, 9, 9 }, waited;
+        crew_result *r;
+        crew_pool *p;
+
+        /* A group of its own, to which a terminal would send it. */
+        REQUIRE(setpgid(0, 0) == 0 || getpgrp() == getpid());
+        REQUIRE(sigaction(SIGINT, &action, NULL) == 0);
+        REQUIRE(sigaction(SIGUSR1, &action, NULL) == 0);
+        p = new_pool(2, NULL);
+        r = start_sleep(p, 50, NULL);
+        CHECK_INT(crew_pool_apply(p, task_dispositions, NULL, 0, how, sizeof how, CREW_S(10), NULL),
+                ==, sizeof how);
+        CHECK_INT(how[0], ==, 1);
+        CHECK_INT(how[1], ==, 0);
+        CHECK_INT(how[2], ==, 0);
+        REQUIRE(kill(0, SIGINT) == 0);
+        while ((waited = crew_result_wait(r, CREW_S(10))) == -EINTR)
+                ;
+        CHECK_INT(waited, ==, 0);
+        CHECK(crew_result_successful(r));
+        CHECK_INT(interrupts, ==, 1);
+        CHECK_INT(stats_of(p).restarts, ==, 0);
+        (void)crew_result_free(r);
+        CHECK(crew_pool_free(p) == NULL);
+}
+
 static void *wait_for_anybody(void *stop)
 {
         while (!__atomic_load_n((bool *)stop, __ATOMIC_SEQ_CST)) {

@@ -133,6 +133,26 @@ TEST(full, "a log that cannot be written stops the run", "[live][run]")
         scratch_leave(path);
 }
 
+TEST(ordered, "with -k a line waits for the output of the jobs before it", "[live][run]")
+{
+        const char *path = scratch_enter(), *text;
+
+        shell_start(&s,
+                "exec \"$CREW_RUN\" run -k -j2 --joblog log --shell 'touch {}; if [ {} = 1 ]; then "
+                "until [ -e go ]; do sleep 0.01; done; fi; echo {}' ::: 1 2 3");
+        /* The third runs where the second did, which has ended then. */
+        if (await_file("1") && await_file("3"))
+                CHECK(!strstr(text_of("log"), "\n2\t"));
+        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        shell_end(&s);
+        CHECK_STR(s.out, "1\n2\n3\n");
+        text = text_of("log");
+        REQUIRE(strstr(text, "\n1\t") && strstr(text, "\n2\t") && strstr(text, "\n3\t"));
+        CHECK(strstr(text, "\n1\t") < strstr(text, "\n2\t"));
+        CHECK(strstr(text, "\n2\t") < strstr(text, "\n3\t"));
+        scratch_leave(path);
+}
+
 /* How often each job ran, by what they wrote down themselves. */
 static void count_runs(int runs[JOBS + 1])
 {

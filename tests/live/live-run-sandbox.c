@@ -44,8 +44,10 @@ static const struct {
                 NULL, 0 },
         { "run --net python3 -c 'import socket; socket.socket()' ::: a", "", NULL, 0 },
         { "run grep NoNewPrivs: /proc/self/{} ::: status", "NoNewPrivs:\t1\n", NULL, 0 },
-        { "run --sandbox none grep NoNewPrivs: /proc/self/{} ::: status", "NoNewPrivs:\t0\n", NULL,
-                0 },
+        { "[ \"$(run --sandbox none grep NoNewPrivs: ::: /proc/self/status)\" = \"$(grep "
+          "NoNewPrivs: "
+          "/proc/self/status)\" ]",
+                "", NULL, 0 },
         { "run --sandbox none --shell 'echo x >/var/tmp/crew-run-$$; rm /var/tmp/crew-run-$$; : "
           "{}' ::: a",
                 "", NULL, 0 },
@@ -60,12 +62,6 @@ static const struct {
           ": {}' "
           "::: a 2>/dev/null",
                 "1024\n", NULL, 0 },
-
-        /* What is needed is told, and the job's status is the run's. */
-        { "run --explain --shell 'echo x >/var/tmp/crew-run-$$; rm /var/tmp/crew-run-$$; exit 3; "
-          "{}' ::: a b",
-                "", "--rw /var/tmp", 3 },
-        { "run --explain true :::", "", NULL, 0 },
 
         /* Mistakes. */
         { "run --sandbox strct true ::: a", "", "did you mean 'strict'?", 255 },
@@ -93,6 +89,26 @@ TEST(lines, "what the sandbox allows is what its table says", "[live][run]")
         scratch_leave(path);
 }
 
+TEST(explained, "what a job needs is told in options, and its status is the run's", "[live][run]")
+{
+        const char *path;
+
+        need_sandbox();
+        /* In containers nobody may look at the paths that another process names. */
+        if (!s.isolated)
+                SKIP("calls of other processes cannot be looked at");
+        path = scratch_enter();
+        shell_run(&s, "run --explain --shell 'echo x >/var/tmp/crew-run-$$; rm "
+                      "/var/tmp/crew-run-$$; exit "
+                      "3; {}' ::: a b");
+        CHECK_INT(s.status, ==, 3);
+        CHECK(strstr(s.err, "--rw /var/tmp"));
+        shell_run(&s, "run --explain true :::");
+        CHECK_INT(s.status, ==, 0);
+        CHECK_STR(s.err, "");
+        scratch_leave(path);
+}
+
 /* System calls by number, for the job below; what each is refused with. */
 static const char caller[] =
         "import ctypes, os, sys, fcntl\n"
@@ -107,12 +123,6 @@ static const char caller[] =
         "    try:\n"
         "        fcntl.ioctl(0, 0x5412, b'x')\n"
         "        r = 0\n"
-        "    except OSError as e:\n"
-        "        r = e.errno\n"
-        "elif what == 'setuid':\n"
-        "    try:\n"
-        "        os.setuid(os.getuid())\n"
-        "        r = 1 if os.getuid() == os.geteuid() else 0\n"
         "    except OSError as e:\n"
         "        r = e.errno\n"
         "else:\n"
@@ -146,6 +156,12 @@ TEST(refused, "a refused call is named with its job, and with kill it ends it", 
         f = fopen("caller.py", "we");
         REQUIRE(f && fputs(caller, f) >= 0 && fclose(f) == 0);
         for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+                /* Refused by somebody around us, who is asked first. */
+                (void)snprintf(line, sizeof line, "run --sandbox none python3 caller.py {} ::: %s",
+                        calls[i].what);
+                shell_run(&s, line);
+                if (strcmp(s.out, calls[i].out) == 0)
+                        continue;
                 (void)snprintf(line, sizeof line,
                         "run --joblog log --joblog-format json python3 caller.py {} ::: %s",
                         calls[i].what);

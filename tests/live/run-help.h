@@ -22,6 +22,7 @@ enum { SHELL_PATIENCE_S = 60 };
 struct shell {
         pid_t pid;
         int files[2];
+        bool isolated;              /* nothing was said of a missing pid namespace */
         int status;                 /* exit status, or 1000 + the signal */
         char out[65536], err[8192]; /* cut at the size */
 };
@@ -123,6 +124,7 @@ static inline void shell_end(struct shell *s)
         s->status = WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
         shell_slurp(s->files[0], s->out, sizeof s->out);
         shell_slurp(s->files[1], s->err, sizeof s->err);
+        s->isolated = !strstr(s->err, "crew run: what jobs leave behind ");
         shell_forgive(s->err);
 }
 

@@ -187,8 +187,8 @@ static void expect_twice(crew_pool *p, long value)
 {
         long out = -1;
 
-        CHECK_INT(crew_pool_apply(p, task_twice, &value, sizeof value, &out, sizeof out, CREW_S(20),
-                          NULL),
+        CHECK_INT(crew_pool_apply(
+                          p, task_twice, &value, sizeof value, &out, sizeof out, CREW_S(20), NULL),
                 ==, sizeof out);
         CHECK_INT(out, ==, 2 * value);
 }

@@ -57,12 +57,6 @@ static int parse(struct run_options *o, const char *line, char *text, char **arg
         return run_options(o, argc, argv);
 }
 
-static void free_options(struct run_options *o)
-{
-        if (o->input.columns)
-                regfree(&o->columns);
-}
-
 /* What the jobs get, as "a b|c d|". */
 static void jobs(const char *line, struct bytes *got, uint64_t *total, char why[256])
 {
@@ -91,7 +85,7 @@ static void jobs(const char *line, struct bytes *got, uint64_t *total, char why[
         }
         if (r < 0)
                 bytes_text(got, "!");
-        free_options(&o);
+        run_options_free(&o);
 }
 
 static const struct {

@@ -284,6 +284,9 @@ TEST(config, "the words of a configuration are as in a shell", "[unit][run]")
                         CHECK_STR(words[0], "crew run");
                         CHECK_STR(bytes_ended(&b), configs[i].joined);
                 }
+                for (char **w = words; w && *w; w++)
+                        free(*w);
+                free(words);
                 bytes_free(&b);
         }
 }

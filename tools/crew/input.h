@@ -24,6 +24,7 @@ struct input_source {
         bool linked;        /* to the source before it, ending with the shorter one */
         char *const *words; /* INPUT_WORDS: n of them; INPUT_FILE: one, its name */
         size_t n;
+        char **owned; /* allocated words, to be freed */
 };
 
 struct input_options {

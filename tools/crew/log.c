@@ -6,9 +6,13 @@
 #include "log-read.h"
 #include "results.h"
 
+#include <crew/error.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
+
+enum { LOCK_PATIENCE_MS = 2000 };
 
 struct log {
         int fd;
@@ -48,12 +52,25 @@ static int resume(struct log *l, const char *path, char why[256])
         return r < 0 ? refuse(path, -r, why) : 0;
 }
 
+/* A run that was killed a moment ago may still hold it: its processes end one after the other. */
+static int lock(int fd)
+{
+        int64_t end = crew_clock() + CREW_MS(LOCK_PATIENCE_MS);
+        const struct timespec pause = { .tv_nsec = 10000000 };
+        int r;
+
+        while ((r = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK &&
+                crew_clock() < end)
+                (void)nanosleep(&pause, NULL);
+        return r;
+}
+
 static int begin(
         struct log *l, const struct run_options *o, const char *path, bool append, char why[256])
 {
         off_t size;
 
-        if (flock(l->fd, LOCK_EX | LOCK_NB) != 0)
+        if (lock(l->fd) != 0)
                 return refuse(path, errno, why);
         if (o->resume || o->resume_failed) {
                 int r = resume(l, path, why);

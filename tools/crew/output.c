@@ -218,9 +218,6 @@ static void pass_on(struct output *out, struct printed *p)
 {
         struct receipt *receipt = p->receipt;
 
-        /* Held here too, so that it cannot be told before both streams have had their say. */
-        if (receipt)
-                receipt->pending++;
         for (int i = 0; i < OUTPUT_STREAMS; i++) {
                 struct stream *s = &p->streams[i];
 
@@ -259,7 +256,10 @@ static void take_turns(struct output *out, void *(*take)(struct order *))
 
 void output_end(struct output *out, struct printed *p, struct receipt *r)
 {
+        /* Held until the job's turn has come and both its streams have had their say. */
         p->receipt = r;
+        if (r)
+                r->pending++;
         for (int i = 0; i < OUTPUT_STREAMS; i++)
                 p->streams[i].result = crew__close(p->streams[i].result);
         if (!out->o->keep_order || p->seq < out->order.next) {

@@ -55,6 +55,16 @@ int run_config_words(const char *text, char ***words)
         return quote ? -1 : n;
 }
 
+/* Options point into the words as long as the command runs. */
+static void keep(char **words)
+{
+        static char ***kept;
+        static size_t n;
+
+        kept = must_grow(kept, (n + 1) * sizeof *kept);
+        kept[n++] = words;
+}
+
 static int take(const struct cli_command *command, const char *where, const char *text)
 {
         struct cli_command here = *command;
@@ -66,6 +76,7 @@ static int take(const struct cli_command *command, const char *where, const char
                 cli_complain("%s: a quote is not closed", where);
                 return CLI_USAGE;
         }
+        keep(words);
         here.where = where;
         here.operands = "";
         here.most_operands = 0;

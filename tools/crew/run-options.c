@@ -255,6 +255,16 @@ static int check(struct run_options *o)
         return CLI_RUN;
 }
 
+void run_options_free(struct run_options *o)
+{
+        run_sources_free(&o->input);
+        run_sandbox_free(&o->sandbox);
+        if (o->input.columns)
+                regfree(&o->columns);
+        free(o->set_env);
+        free(o->pass_env);
+}
+
 static void defaults(struct run_options *o)
 {
         *o = (struct run_options){

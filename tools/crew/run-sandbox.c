@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum kind_of_limit { BYTES, TIME };
@@ -66,6 +67,13 @@ int run_sandbox_limits(const char *text, crew_limits *limits)
         return r;
 }
 
+void run_sandbox_free(struct run_sandbox *s)
+{
+        free(s->ro);
+        free(s->rw);
+        free(s->allow);
+}
+
 int run_sandbox_take_name(const char *value, void *target)
 {
         struct run_sandbox *s = target;
@@ -82,29 +90,28 @@ int run_sandbox_take_name(const char *value, void *target)
         return cli_misused("--sandbox: there is standard, strict and none, not '%s'", value);
 }
 
-static int add_path(const char *value, const char *const **list, size_t *n)
+static void add_path(const char *value, const char ***list, size_t *n)
 {
-        const char **grown = must_have((*n + 1) * sizeof *grown);
-
-        for (size_t i = 0; i < *n; i++)
-                grown[i] = (*list)[i];
-        grown[(*n)++] = value;
-        *list = grown;
-        return 0;
+        *list = must_grow(*list, (*n + 1) * sizeof **list);
+        (*list)[(*n)++] = value;
 }
 
 int run_sandbox_take_ro(const char *value, void *target)
 {
         struct run_sandbox *s = target;
 
-        return add_path(value, &s->profile.ro, &s->profile.n_ro);
+        add_path(value, &s->ro, &s->profile.n_ro);
+        s->profile.ro = s->ro;
+        return 0;
 }
 
 int run_sandbox_take_rw(const char *value, void *target)
 {
         struct run_sandbox *s = target;
 
-        return add_path(value, &s->profile.rw, &s->profile.n_rw);
+        add_path(value, &s->rw, &s->profile.n_rw);
+        s->profile.rw = s->rw;
+        return 0;
 }
 
 /* Words may be given with blanks or commas between them, and more than once. */
@@ -114,14 +121,17 @@ int run_sandbox_take_allow(const char *value, void *target)
         struct bytes words = { 0 };
         crew_sandbox *trial = NULL;
 
-        if (s->profile.allow)
-                bytes_format(&words, "%s ", s->profile.allow);
+        if (s->allow)
+                bytes_format(&words, "%s ", s->allow);
         for (; *value; value++)
                 bytes_char(&words, *value == ',' ? ' ' : *value);
-        if (crew_sandbox_new(&trial, bytes_ended(&words), CREW_BEST_EFFORT) < 0)
+        if (crew_sandbox_new(&trial, bytes_ended(&words), CREW_BEST_EFFORT) < 0) {
+                bytes_free(&words);
                 return cli_misused("--allow: %s", crew_error_detail());
+        }
         (void)crew_sandbox_free(trial);
-        s->profile.allow = words.at;
+        free(s->allow);
+        s->profile.allow = s->allow = words.at;
         return 0;
 }
 

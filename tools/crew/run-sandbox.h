@@ -14,10 +14,14 @@ struct run_sandbox {
         crew_limits limits;
         bool limited;
         bool explain;
+        const char **ro, **rw; /* what the profile points to */
+        char *allow;
 };
 
 /* "mem=1G,cpu=60s,files=256,fsize=1G,procs=100". 0 or -EINVAL. */
 int run_sandbox_limits(const char *text, crew_limits *limits);
+
+void run_sandbox_free(struct run_sandbox *s);
 
 /* Arguments of options; 0 or CLI_USAGE. The target is a struct run_sandbox. */
 int run_sandbox_take_name(const char *value, void *target);

@@ -4,6 +4,7 @@
 #include "bytes.h"
 #include "cli.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_SOURCES = 64 };
@@ -41,7 +42,18 @@ void run_source_file(struct input_options *o, const char *name)
         char **words = must_have(sizeof *words);
 
         words[0] = must_copy(name, strlen(name));
-        *source = (struct input_source){ .kind = INPUT_FILE, .words = words, .n = 1 };
+        *source =
+                (struct input_source){ .kind = INPUT_FILE, .words = words, .n = 1, .owned = words };
+}
+
+void run_sources_free(struct input_options *o)
+{
+        for (size_t i = 0; i < o->n_sources; i++) {
+                if (o->sources[i].owned)
+                        free(o->sources[i].owned[0]);
+                free(o->sources[i].owned);
+        }
+        free(o->sources);
 }
 
 /* What one separator introduces. Each file is a source of its own. */

@@ -9,6 +9,8 @@
 /* Adds a file as a source. */
 void run_source_file(struct input_options *o, const char *name);
 
+void run_sources_free(struct input_options *o);
+
 /*
  * Splits operands into the command and the sources; without any source, stdin is one. CLI_RUN or
  * CLI_USAGE.

@@ -250,15 +250,15 @@ int crew_run_main(int argc, char **argv)
         struct shared *shared;
         struct run_options o;
         uint64_t ignored;
-        bool alone;
+        bool alone, works;
         int r;
 
         fill_standard_descriptors();
         r = run_options(&o, argc, argv);
-        if (r == CLI_USAGE)
-                return RUN_TROUBLE;
-        if (r != CLI_RUN)
-                return r;
+        if (r != CLI_RUN) {
+                run_options_free(&o);
+                return r == CLI_USAGE ? RUN_TROUBLE : r;
+        }
         shared = mmap(
                 NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (shared == MAP_FAILED) {
@@ -267,14 +267,18 @@ int crew_run_main(int argc, char **argv)
         }
         alone = o.dry_run || o.sandbox.explain;
         ignored = alone ? 0 : signals_begin();
-        if (alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r)) {
+        works = alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r);
+        if (works)
                 r = work(&o, &engine, ignored, shared);
-                /* The first process of a namespace is immune to its own signals. */
-                if (engine.isolated)
-                        return r;
-        }
-        /* Whoever started us sees why; a shell stops its loop. */
-        if (shared->ended_by)
+        run_options_free(&o);
+        /* Whoever started us sees why; a shell stops its loop. The first process of a namespace is
+         * immune to its own signals. */
+        if (shared->ended_by && !engine.isolated)
                 signals_die(shared->ended_by);
+        /* No exit handlers in the two processes of an engine, nor in the job of another run (a leak
+         * checker's would fail): one is the first of its namespace, one can fork no more once that
+         * has ended, one may not trace. */
+        if (!works || engine.isolated || getenv("CREW_SEQ"))
+                _exit(cli_finish(r));
         return r;
 }

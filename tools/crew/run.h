@@ -66,5 +66,6 @@ struct run_options {
  * CLI_DONE after --help, CLI_USAGE after a complaint.
  */
 int run_options(struct run_options *o, int argc, char **argv);
+void run_options_free(struct run_options *o);
 
 #endif

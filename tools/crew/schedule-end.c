@@ -111,13 +111,11 @@ static void finish(struct run *run, struct job *j, const struct ending *e)
  */
 static void tell_refusal(struct run *run, const struct job *j)
 {
-        const char *known = run->refused.at, *end = known + run->refused.n;
-
         if (!j->refused)
                 return;
         run->refusals++;
-        for (; known < end; known += strlen(known) + 1) {
-                if (strcmp(known, j->refused) == 0)
+        for (size_t i = 0; i < run->refused.n; i += strlen(run->refused.at + i) + 1) {
+                if (strcmp(run->refused.at + i, j->refused) == 0)
                         return;
         }
         if (run->refused.n > MOST_TOLD)

@@ -186,14 +186,24 @@ static bool launch(struct run *run, struct job *j, int64_t now)
         return true;
 }
 
+/*
+ * Whether more output waits than may. If nothing runs and nobody reads, it waits for a job before
+ * it in order, which itself waits for another attempt: that must not wait, too.
+ */
+static bool full(const struct run *run)
+{
+        return output_full(run->maker.output) &&
+               (run->n_busy > 0 || run->sinks_wait[OUTPUT_OUT] || run->sinks_wait[OUTPUT_ERR]);
+}
+
 /* Whether the machine and the readers of the output can bear another job. */
 static bool bearable(struct run *run, int64_t now)
 {
         const struct run_options *o = run->o;
 
-        if (run->crowded || output_full(run->maker.output))
-                return false;
-        if (now < run->next_start)
+        if (now >= run->next_start)
+                run->next_start = 0;
+        if (run->next_start || run->crowded || full(run))
                 return false;
         if (o->load < 0 && o->memory_free == 0)
                 return true;
@@ -243,16 +253,19 @@ int64_t schedule_next_start(const struct run *run)
 {
         int64_t next = INT64_MAX;
 
-        if (run->stopping || run->n_busy >= run->n_slots)
+        /* A job's end, or a reader, tells when there is room again. */
+        if (run->stopping || run->n_busy >= run->n_slots || run->crowded || full(run))
                 return next;
-        if (run->next_start &&
-                (run->next || !run->input_ended || !crew__link_alone(&run->retrying)))
-                next = run->next_start > crew_clock() ? run->next_start : next;
+        /* Also if it has passed by now: the next attempt to start looks at it anew. */
+        if (run->next_start && (run->next || !run->input_ended))
+                next = run->next_start;
         CREW__EACH (at, &run->retrying) {
-                const struct job *j = CREW__OF(at, struct job, link);
+                int64_t due_at = CREW__OF(at, struct job, link)->deadline;
 
-                if (j->deadline < next)
-                        next = j->deadline;
+                if (due_at < run->next_start)
+                        due_at = run->next_start;
+                if (due_at < next)
+                        next = due_at;
         }
         return next;
 }
