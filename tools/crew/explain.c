@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -87,6 +89,26 @@ static int receive_listener(int socket)
         return listener;
 }
 
+/* execvp() says EACCES of a name that is nowhere, too, if it may not look into a directory of PATH.
+ */
+static bool is_somewhere(const char *name)
+{
+        const char *path = getenv("PATH");
+        char candidate[PATH_MAX];
+
+        if (strchr(name, '/'))
+                return true;
+        for (; path && *path; path += *path == ':') {
+                int n = (int)strcspn(path, ":");
+
+                (void)snprintf(candidate, sizeof candidate, "%.*s/%s", n, n ? path : ".", name);
+                if (access(candidate, F_OK) == 0)
+                        return true;
+                path += n;
+        }
+        return false;
+}
+
 static void __attribute__((noreturn))
 become(const struct profile *p, const char *const argv[], const char *const env[], int socket)
 {
@@ -113,7 +135,7 @@ become(const struct profile *p, const char *const argv[], const char *const env[
                 (void)execvpe(arguments[0], arguments, environment);
         else
                 (void)execvp(arguments[0], arguments);
-        _exit(errno == ENOENT ? 127 : 126);
+        _exit(errno == ENOENT || (errno == EACCES && !is_somewhere(argv[0])) ? 127 : 126);
 }
 
 /* One call: looked at, and let go on. What it points to may change after the look: it is no guard.

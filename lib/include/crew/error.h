@@ -125,7 +125,7 @@ extern "C" {
 #endif
 
 /* A handle that frees itself at the end of its block: crew_auto(queue) q = NULL; */
-#define crew_auto(kind) __attribute__((cleanup(crew_##kind##_freep))) crew_##kind *
+#define crew_auto(kind) __attribute__((cleanup(crew_##kind##_freep), unused)) crew_##kind *
 
 #ifdef __cplusplus
 }
