@@ -140,6 +140,11 @@ static void grab_a_process(void)
         (void)syscall(SYS_pidfd_open, getppid(), 0);
 }
 
+static void take_a_descriptor(void)
+{
+        (void)syscall(SYS_pidfd_getfd, -1, 0, 0);
+}
+
 static void make_executable(void)
 {
         (void)mmap(NULL, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -154,7 +159,8 @@ TEST(words, "each call ends a process without its word, and not with it", "[live
                 { remove_a_file, "cpath" }, { change_a_mode, "fattr" }, { signal_another, "proc" },
                 { start_a_child, "proc" }, { run_a_program, "exec" },
                 { make_executable, "exec" }, { trace, NULL }, { make_a_ring, NULL },
-                { make_a_memfd, NULL }, { look_into_another, NULL }, { grab_a_process, NULL } };
+                { make_a_memfd, NULL }, { look_into_another, NULL }, { grab_a_process, "proc" },
+                { take_a_descriptor, NULL } };
         static const char *const words[] = { "compute", "stdio", "rpath", "wpath", "cpath", "fattr",
                 "proc", "exec", "rwcpath fattr inet unix thread proc exec" };
 

@@ -113,25 +113,6 @@ TEST(endings, "how a worker ended is noted, whatever ended it", "[unit][zygote]"
         colony_end(&c);
 }
 
-/* How many descriptors the epolls of a process watch. */
-static int watched(pid_t pid)
-{
-        char path[64], line[128];
-        int n = 0;
-
-        for (int fd = 0; fd < 128; fd++) {
-                FILE *info;
-
-                (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
-                info = fopen(path, "re");
-                while (info && fgets(line, sizeof line, info))
-                        n += strncmp(line, "tfd:", 4) == 0;
-                if (info)
-                        (void)fclose(info);
-        }
-        return n;
-}
-
 TEST(unwatched, "a zygote does not look at a worker that ended, whoever keeps its pidfd",
         "[unit][zygote]")
 {
@@ -141,14 +122,14 @@ TEST(unwatched, "a zygote does not look at a worker that ended, whoever keeps it
 
         colony_start(&c);
         colony_hire(&c, 0);
-        before = watched(crew__zygote_pid(c.zygote));
+        before = peer_watched(crew__zygote_pid(c.zygote));
         crew__lane_close(c.lane[0]);
         colony_await(&c, 0, &out);
         CHECK(out.died && out.ending.known);
         kept = dup(c.pidfd[0]);
         /* What it is asked comes after what it did with the ending. */
         colony_spawn(&c, 0);
-        CHECK_INT(watched(crew__zygote_pid(c.zygote)), ==, before);
+        CHECK_INT(peer_watched(crew__zygote_pid(c.zygote)), ==, before);
         (void)close(kept);
         colony_end(&c);
 }
