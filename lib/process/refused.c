@@ -29,7 +29,7 @@ int crew__process_watch(crew_process *p, int64_t deadline)
                         return crew__expired(deadline);
                 if (fds[1].revents & POLLIN)
                         (void)crew__confine_serve(&p->setup->confine);
-                else if (fds[1].revents)
+                else if (fds[1].revents & (POLLHUP | POLLNVAL))
                         listener = -1;
                 if (fds[0].revents)
                         return 0;

@@ -65,6 +65,15 @@ static int watch_descriptor(crew__serving *s, int fd, uint64_t what)
         return (int)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_ADD, fd, (long)&event, 0, 0);
 }
 
+/* Closing is not enough: the application, or a child of ours, may have the same open file, and the
+ * epoll would tell of it for as long. */
+static int unwatch_descriptor(const crew__serving *s, int fd)
+{
+        (void)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_DEL, fd, 0, 0, 0);
+        (void)crew__sys_close(fd);
+        return -1;
+}
+
 static int grow(crew__serving *s)
 {
         size_t old = s->rows * sizeof *s->row, size = old + MORE_ROWS * sizeof *s->row;
@@ -126,10 +135,7 @@ static void row_ended(crew__serving *s, unsigned row)
                 return;
         if (s->service->ended)
                 s->service->ended(s, row);
-        /* Closing is not enough: the application has the same open file, and the epoll would tell
-         * of it for as long. */
-        (void)crew__syscall(SYS_epoll_ctl, s->epoll, EPOLL_CTL_DEL, s->row[row], 0, 0, 0);
-        (void)crew__sys_close(s->row[row]);
+        (void)unwatch_descriptor(s, s->row[row]);
         s->row[row] = FREE_ROW;
         s->used--;
 }
@@ -149,7 +155,7 @@ static bool serve_one(crew__serving *s)
                 return false;
         if (n == 0 || (n < 0 && n != -EMFILE) ||
                 (n > 0 && n < (ssize_t)offsetof(crew__question, request))) {
-                s->socket = (crew__sys_close(s->socket), -1);
+                s->socket = unwatch_descriptor(s, s->socket);
                 return false;
         }
         answer.number = question.number;

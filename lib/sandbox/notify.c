@@ -18,7 +18,10 @@ static long control(int fd, unsigned long request, void *argument)
         return crew__syscall(SYS_ioctl, fd, (long)request, (long)argument, 0, 0, 0);
 }
 
-/* 1: somebody waits; 0: nobody does; -EPIPE: nobody ever will. */
+/*
+ * 1: somebody waits; 0: nobody does; -EPIPE: nobody ever will. POLLERR says no more than that the
+ * look itself was interrupted.
+ */
 static int look(int listener)
 {
         struct pollfd p = { .fd = listener, .events = POLLIN };
@@ -29,7 +32,7 @@ static int look(int listener)
                 return 0;
         if (p.revents & POLLIN)
                 return 1;
-        return p.revents & (POLLHUP | POLLERR | POLLNVAL) ? -EPIPE : 0;
+        return p.revents & (POLLHUP | POLLNVAL) ? -EPIPE : 0;
 }
 
 /*

@@ -160,10 +160,15 @@ static unsigned find_cell(const struct bench *b, const char *name)
         abort();
 }
 
+static const char *peer_cell(const struct bench_target *t)
+{
+        return t->peer_cell ? t->peer_cell : t->cell;
+}
+
 /* The peer with the best median at this distance, or -1. */
 static int best_peer(const struct bench *b, const struct bench_target *t, enum bench_distance d)
 {
-        unsigned cell = find_cell(b, t->cell);
+        unsigned cell = find_cell(b, peer_cell(t));
         double best_median = 0;
         int best = -1;
 
@@ -233,7 +238,8 @@ static bool compare_at(const struct bench *b, const struct bench_target *t, enum
 
                 if (peer < 0)
                         return false;
-                v->ratio = bench_ratio(b, cell, row, (unsigned)peer, d);
+                v->ratio = bench_ratio(b, (struct bench_place){cell, row},
+                        (struct bench_place){find_cell(b, peer_cell(t)), (unsigned)peer}, d);
                 v->peer = b->rows[peer].name;
         }
         if (v->ratio.pairs == 0)
@@ -275,7 +281,8 @@ static void print_ratio(const struct bench *b, const struct bench_target *t)
                         !compare_at(b, t, (enum bench_distance)d, &v))
                         continue;
                 any = true;
-                printf("| %s | %s | %s | %s | %.2f [%.2f–%.2f] | %zu | ", t->cell, t->row, v.peer,
+                printf("| %s | %s | %s%s%s | %s | %.2f [%.2f–%.2f] | %zu | ", t->cell, t->row,
+                        v.peer, t->peer_cell ? ": " : "", t->peer_cell ? t->peer_cell : "",
                         distance_name[v.distance], v.ratio.median, v.ratio.low, v.ratio.high,
                         v.ratio.pairs);
                 print_bound(t);
@@ -332,10 +339,10 @@ static void json_ratio(const struct bench *b, const struct bench_target *t, cons
                         !compare_at(b, t, (enum bench_distance)d, &v))
                         continue;
                 printf("%s\n    {\"cell\": \"%s\", \"row\": \"%s\", \"peer\": \"%s\", "
-                       "\"distance\": \"%s\", \"pairs\": %zu, \"ratio\": %.4g, \"low\": %.4g, "
+                       "\"peer_cell\": \"%s\", \"distance\": \"%s\", \"pairs\": %zu, \"ratio\": %.4g, \"low\": %.4g, "
                        "\"high\": %.4g, \"kind\": %d, \"bound\": %g, \"verdict\": \"%s\"}",
-                        *comma, t->cell, t->row, v.peer, distance_name[d], v.ratio.pairs,
-                        v.ratio.median, v.ratio.low, v.ratio.high, (int)t->kind, t->bound, v.word);
+                        *comma, t->cell, t->row, v.peer, peer_cell(t), distance_name[d],
+                        v.ratio.pairs, v.ratio.median, v.ratio.low, v.ratio.high, (int)t->kind, t->bound, v.word);
                 *comma = ",";
         }
 }

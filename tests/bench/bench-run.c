@@ -22,7 +22,8 @@
 #define PROBE_TRIPS 32
 #define PROBE_NS 50000000 /* give up: somebody else has the processor */
 #define PROBE_ABORT UINT32_MAX
-#define STUCK_NS 5000000000 /* after the end of the run's time */
+#define STUCK_NS 5000000000 /* before its time and after the end of it */
+#define NS_PER_BYTE 20      /* a page of 4 KiB takes 2 us, or 80 with 40 others on the processor */
 
 extern char **environ;
 
@@ -167,19 +168,27 @@ static void probe(struct bench *b, struct bench_shared *s, unsigned who, unsigne
 static void member(
         struct bench *b, struct bench_shared *s, const struct bench_group *g, unsigned who)
 {
+        bool ready;
+
         if (g->probe)
                 probe(b, s, who, g->members, &s->before);
+        ready = !g->prepare || g->prepare(s, who, g->arg);
+        if (!ready && !s->member[who].why[0])
+                bench_why(s->member[who].why, "a process could not be prepared");
         if (g->same)
                 bench_pin(b->cpu[0]);
         else if (g->pin)
                 bench_pin(b->cpu[who % 2]);
         else
                 bench_unpin(b);
-        barrier(s, g->members);
-        if (who == 0) {
+        if (ready)
+                barrier(s, g->members);
+        if (who == 0 || !ready) {
                 atomic_store(&s->started, 1);
                 futex_wake(&s->started);
         }
+        if (!ready)
+                return;
         g->run(s, who, g->arg);
         barrier(s, g->members);
         if (g->probe)
@@ -238,7 +247,8 @@ int bench_group_run(struct bench *b, struct bench_shared *s, const struct bench_
 {
         pid_t pids[BENCH_MAX_MEMBERS];
         int64_t ns = (int64_t)(b->ms * 1e6);
-        bool stuck = false;
+        int64_t patience = STUCK_NS + (int64_t)g->memory * NS_PER_BYTE;
+        bool began, stuck = false;
         int failed;
 
         fflush(NULL);
@@ -255,20 +265,22 @@ int bench_group_run(struct bench *b, struct bench_shared *s, const struct bench_
         }
         if (g->release)
                 g->release(g->arg);
-        if (wait_until(&s->started, bench_now() + STUCK_NS)) {
+        began = wait_until(&s->started, bench_now() + patience);
+        if (began) {
                 struct timespec t = {ns / 1000000000, ns % 1000000000};
 
                 nanosleep(&t, NULL);
         }
         atomic_store(&s->stop, 1);
-        failed = collect(pids, g->members, bench_now() + STUCK_NS, &stuck);
+        failed = collect(pids, g->members, bench_now() + (began ? patience : 0), &stuck);
         r->before = s->before;
         r->after = s->after;
         for (unsigned i = 0; i < g->members; i++)
                 if (s->member[i].why[0])
                         bench_why(r->why, "%s", s->member[i].why);
         if (stuck)
-                bench_why(r->why, "stuck for %d s after the run", (int)(STUCK_NS / 1000000000));
+                bench_why(r->why, "stuck for %d s %s the run", (int)(patience / 1000000000),
+                        began ? "after" : "before");
         else if (failed && !r->why[0])
                 bench_why(r->why, "a process of the run failed");
         return r->why[0] ? -1 : 0;

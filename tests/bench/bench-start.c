@@ -46,6 +46,14 @@ static const struct bench_target targets[] = {
         {"two threads, 1 GiB", "crew", {"fork+waitpid"}, BENCH_AT_MOST, 1.4},
         {"two threads, 10 MiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
         {"two threads, 1 GiB", "crew, pool's worker", {"fork+waitpid"}, BENCH_SHOWN},
+        {"one thread, 2 GiB", "crew, fork server", {"crew, fork server"}, BENCH_AT_MOST, 1.2, false,
+                "one thread, 10 MiB"},
+        {"two threads, 2 GiB", "crew, fork server", {"crew, fork server"}, BENCH_AT_MOST, 1.2,
+                false, "two threads, 10 MiB"},
+        {"one thread, 2 GiB", "crew, spawn", {"crew, spawn"}, BENCH_SHOWN, 0, false,
+                "one thread, 10 MiB"},
+        {"two threads, 2 GiB", "crew, spawn", {"crew, spawn"}, BENCH_SHOWN, 0, false,
+                "two threads, 10 MiB"},
         {"one thread, small", "crew", {"clone3, bare"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"clone3, exit()"}, BENCH_SHOWN},
         {"one thread, small", "crew", {"fork+waitpid"}, BENCH_SHOWN},
@@ -230,36 +238,42 @@ struct host {
 };
 
 /* Pages of the usual size, whatever the system's policy: their tables are what a fork copies. */
-static void grow(size_t size)
+static bool grow(size_t size)
 {
         void *p;
 
         if (size == 0)
-                return;
+                return true;
         p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
-                _exit(3);
+                return false;
         madvise(p, size, MADV_NOHUGEPAGE);
         memset(p, 1, size);
+        return true;
 }
 
-/* In a process of its own: the host, which starts others until its time is over. */
+/* In a process of its own, the host. The first start of all makes the server, if there is one. */
+static bool prepare_host(struct bench_shared *s, unsigned who, void *arg)
+{
+        const struct host *h = arg;
+        pthread_t thread;
+
+        (void)s;
+        (void)who;
+        return (!h->way->prepare || h->way->prepare()) && grow(h->extra) &&
+               (!h->threaded || pthread_create(&thread, NULL, idle, NULL) == 0) && h->way->start();
+}
+
+/* There: starts others until its time is over. */
 static void run_host(struct bench_shared *s, unsigned who, void *arg)
 {
         struct host *h = arg;
         double *us = malloc(MAX_STARTS * sizeof *us);
         struct bench_member *m = &s->member[who];
-        pthread_t thread;
         size_t n = 0;
 
         if (!us)
                 _exit(3);
-        if (h->way->prepare && !h->way->prepare())
-                _exit(3);
-        grow(h->extra);
-        if (h->threaded && pthread_create(&thread, NULL, idle, NULL) != 0)
-                _exit(3);
-        h->way->start();
         while (n < MAX_STARTS && (n < MIN_STARTS || !atomic_load(&s->stop))) {
                 int64_t start = bench_now();
 
@@ -296,7 +310,11 @@ static int measure_python(struct bench *b, struct bench_result *r)
 static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_result *r)
 {
         struct host h = {&ways[row], extra[cell % SIZES], cell >= SIZES};
-        struct bench_group g = {.members = 1, .run = run_host, .arg = &h};
+        struct bench_group g = {.members = 1,
+                .prepare = prepare_host,
+                .memory = h.extra,
+                .run = run_host,
+                .arg = &h};
         struct bench_shared *s;
         int err;
 

@@ -69,7 +69,7 @@ double *bench_values(
 }
 
 /* The sample of `peer` nearest in time to `s` that no other pair has taken. */
-static size_t partner(const struct bench *b, const struct bench_sample *s, unsigned peer,
+static size_t partner(const struct bench *b, const struct bench_sample *s, struct bench_place peer,
         enum bench_distance d, const bool *taken)
 {
         size_t best = SIZE_MAX;
@@ -78,7 +78,8 @@ static size_t partner(const struct bench *b, const struct bench_sample *s, unsig
         for (size_t i = 0; i < b->n_samples; i++) {
                 double apart = fabs(b->samples[i].at - s->at);
 
-                if (!taken[i] && selected(&b->samples[i], s->cell, peer, d) && apart < nearest) {
+                if (!taken[i] && selected(&b->samples[i], peer.cell, peer.row, d) &&
+                        apart < nearest) {
                         nearest = apart;
                         best = i;
                 }
@@ -105,8 +106,8 @@ static void bootstrap(const double *values, size_t n, struct bench_ratio *r)
         free(medians);
 }
 
-struct bench_ratio bench_ratio(
-        const struct bench *b, unsigned cell, unsigned row, unsigned peer, enum bench_distance d)
+struct bench_ratio bench_ratio(const struct bench *b, struct bench_place what,
+        struct bench_place peer, enum bench_distance d)
 {
         struct bench_ratio r = {.median = NAN, .low = NAN, .high = NAN};
         bool *taken = calloc(b->n_samples + 1, sizeof *taken);
@@ -117,7 +118,7 @@ struct bench_ratio bench_ratio(
         for (size_t i = 0; i < b->n_samples; i++) {
                 size_t p;
 
-                if (!selected(&b->samples[i], cell, row, d))
+                if (!selected(&b->samples[i], what.cell, what.row, d))
                         continue;
                 p = partner(b, &b->samples[i], peer, d, taken);
                 if (p == SIZE_MAX)

@@ -59,7 +59,8 @@ struct bench_target {
         const char *peers[5];
         enum bench_kind kind;
         double bound;
-        bool not_far; /* asked for at short distances only */
+        bool not_far;          /* asked for at short distances only */
+        const char *peer_cell; /* where the peers are; NULL: in the same cell */
 };
 
 struct bench_result {
@@ -120,8 +121,13 @@ struct bench_ratio {
         size_t pairs;
         double median, low, high; /* low to high: 95 % bootstrap interval of the median */
 };
-struct bench_ratio bench_ratio(
-        const struct bench *b, unsigned cell, unsigned row, unsigned peer, enum bench_distance d);
+
+/* A contestant where it is measured. */
+struct bench_place {
+        unsigned cell, row;
+};
+struct bench_ratio bench_ratio(const struct bench *b, struct bench_place what,
+        struct bench_place peer, enum bench_distance d);
 
 /* bench-report.c */
 #define BENCH_MIN_PAIRS 20
@@ -156,6 +162,9 @@ struct bench_group {
         bool pin;   /* even members to cpu[0], odd ones to cpu[1]; else both for all */
         bool same;  /* all on cpu[0] */
         bool probe; /* needs two processors */
+        /* In each member, before its time begins; false fails the run. May be NULL. */
+        bool (*prepare)(struct bench_shared *s, unsigned who, void *arg);
+        size_t memory; /* bytes that they touch and give back: they get time for these as well */
         void (*run)(struct bench_shared *s, unsigned who, void *arg);
         void (*release)(void *arg); /* in the parent, once the members are started; may be NULL */
         void *arg;

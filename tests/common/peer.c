@@ -21,6 +21,24 @@ int64_t peer_now(void)
         return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int peer_watched(pid_t pid)
+{
+        char path[64], line[128];
+        int n = 0;
+
+        for (int fd = 0; fd < 128; fd++) {
+                FILE *info;
+
+                (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
+                info = fopen(path, "re");
+                while (info && fgets(line, sizeof line, info))
+                        n += strncmp(line, "tfd:", 4) == 0;
+                if (info)
+                        (void)fclose(info);
+        }
+        return n;
+}
+
 void peer_pause(int64_t ns)
 {
         struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};

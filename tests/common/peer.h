@@ -35,6 +35,9 @@ bool peer_await(_Atomic uint32_t *word, uint32_t value, int64_t ns);
 /* Is the thread asleep (or stopped)? Waits for that at most `ns` (stretched). */
 bool peer_await_sleep(pid_t tid, int64_t ns);
 
+/* How many descriptors the epolls of a process watch. */
+int peer_watched(pid_t pid);
+
 void peer_pause(int64_t ns);
 int64_t peer_now(void);
 

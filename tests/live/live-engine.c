@@ -10,7 +10,7 @@
 
 /* What an application tells its case, which may run it as another user. */
 struct board {
-        _Atomic int ready, inner, daemon, seen[_NSIG], stopped;
+        _Atomic int ready, inner, daemon, seen[_NSIG], held, stopped;
         _Atomic int isolated, own_proc;
 };
 
@@ -188,6 +188,8 @@ static void count_signals(struct engine *e, struct board *b)
                 atomic_fetch_add(&b->seen[sig], 1);
                 if (sig == SIGTSTP) {
                         atomic_store(&b->stopped, 1);
+                        while (atomic_load(&b->held))
+                                (void)usleep(1000);
                         engine_stop(e);
                         atomic_store(&b->stopped, 2);
                 }
@@ -233,6 +235,27 @@ TEST(stops, "a stop stops both, and both go on", "[live][engine]")
                 REQUIRE(kill(app, SIGCONT) == 0);
                 CHECK(EVENTUALLY(atomic_load(&b->stopped) == 2, CREW_S(10)));
                 CHECK(EVENTUALLY(atomic_load(&b->seen[SIGCONT]) == 1, CREW_S(10)));
+                REQUIRE(kill(app, SIGTERM) == 0);
+                CHECK_INT(end_of(app), ==, 7);
+                board_free(b);
+        }
+}
+
+TEST(continued, "what is to go on before it has stopped does not stop", "[live][engine]")
+{
+        for (int alone = 0; alone < 2; alone++) {
+                struct board *b = board_new();
+                pid_t app = start(b, count_signals, false, alone);
+
+                REQUIRE(EVENTUALLY(atomic_load(&b->ready), CREW_S(10)));
+                atomic_store(&b->held, 1);
+                REQUIRE(kill(app, SIGTSTP) == 0);
+                CHECK(EVENTUALLY(atomic_load(&b->stopped) == 1, CREW_S(10)));
+                REQUIRE(kill(app, SIGCONT) == 0);
+                atomic_store(&b->held, 0);
+                CHECK(EVENTUALLY(atomic_load(&b->stopped) == 2, CREW_S(10)));
+                CHECK(EVENTUALLY(atomic_load(&b->seen[SIGCONT]) == 1, CREW_S(10)));
+                REQUIRE(kill(app, SIGCONT) == 0);
                 REQUIRE(kill(app, SIGTERM) == 0);
                 CHECK_INT(end_of(app), ==, 7);
                 board_free(b);

@@ -60,6 +60,8 @@ static inline void shell_start(struct shell *s, const char *line)
         for (int i = 0; i < 2; i++) {
                 s->files[i] = memfd_create("said", MFD_CLOEXEC);
                 REQUIRE(s->files[i] >= 0);
+                /* Of a memfd, the kernel does not lock the place that two writers share. */
+                REQUIRE(fcntl(s->files[i], F_SETFL, O_APPEND) == 0);
         }
         s->pid = fork();
         REQUIRE(s->pid >= 0);

@@ -8,6 +8,7 @@
 #include "crew/progress.h"
 #include "crew/results.h"
 #include "crew/run-sandbox.h"
+#include "crew/schedule.h"
 #include "crew/sink.h"
 
 #include <errno.h>
@@ -301,4 +302,53 @@ TEST(names_of_results, "a value as a name leaves no directory and is no other's"
         results_name(&b, text);
         CHECK_INT(b.n, <, 256);
         bytes_free(&b);
+}
+
+TEST(next_start, "a run does not sleep while it could start a job", "[unit][run]")
+{
+        struct run_options o = { 0 };
+        struct run run = { .o = &o, .n_slots = 1 };
+        struct job waiting = { 0 };
+        struct sink *err;
+
+        crew__link_init(&run.running);
+        crew__link_init(&run.retrying);
+        output_new(&run.maker.output, &o);
+        err = output_sink(run.maker.output, OUTPUT_ERR);
+
+        /* A time that passed after the last look. */
+        run.next = &waiting;
+        run.next_start = crew_clock() - 1;
+        CHECK_INT(schedule_next_start(&run), <=, crew_clock());
+        run.next_start = INT64_MAX - 1;
+        CHECK_INT(schedule_next_start(&run), ==, INT64_MAX - 1);
+
+        /* Output that is full, until its reader is there again or has gone. */
+        run.next_start = 0;
+        run.sinks_wait[OUTPUT_ERR] = true;
+        err->files = OUTPUT_BACKLOG_FILES + 1;
+        CHECK_INT(schedule_next_start(&run), ==, INT64_MAX);
+        run.sinks_wait[OUTPUT_ERR] = false;
+        err->files = 0;
+        CHECK_INT(schedule_next_start(&run), <=, crew_clock());
+
+        /* A slot, which a job's end frees; values, of which the input tells. */
+        run.n_busy = 1;
+        CHECK_INT(schedule_next_start(&run), ==, INT64_MAX);
+        run.n_busy = 0;
+        run.next = NULL;
+        CHECK_INT(schedule_next_start(&run), <=, crew_clock());
+        run.input_waits = true;
+        CHECK_INT(schedule_next_start(&run), ==, INT64_MAX);
+        run.input_waits = false;
+        run.input_ended = true;
+        CHECK_INT(schedule_next_start(&run), ==, INT64_MAX);
+
+        /* A retry in its time, and not before the machine is asked again. */
+        waiting.deadline = 5;
+        crew__link_append(&run.retrying, &waiting.link);
+        CHECK_INT(schedule_next_start(&run), ==, 5);
+        run.next_start = 7;
+        CHECK_INT(schedule_next_start(&run), ==, 7);
+        output_free(run.maker.output);
 }

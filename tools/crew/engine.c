@@ -153,13 +153,24 @@ static void tell(int inner_signals, int sig)
         (void)!write(inner_signals, &byte, 1);
 }
 
+/* A stop would discard it, and nobody would send it again. */
+static bool to_go_on(void)
+{
+        sigset_t pending;
+
+        return sigpending(&pending) == 0 && sigismember(&pending, SIGCONT) == 1;
+}
+
 static void stop_both(pid_t inner, int answers)
 {
         struct pollfd p = { .fd = answers, .events = POLLIN };
         char byte;
 
-        if (poll(&p, 1, STOP_PATIENCE_MS) > 0)
-                (void)!read(answers, &byte, 1);
+        /* Nothing to read: it has ended meanwhile. */
+        if (poll(&p, 1, STOP_PATIENCE_MS) > 0 && read(answers, &byte, 1) != 1)
+                return;
+        if (to_go_on())
+                return;
         (void)kill(inner, SIGSTOP);
         (void)kill(getpid(), SIGSTOP);
         /* Here it goes on when somebody sends SIGCONT, of which the loop tells. */
@@ -279,7 +290,8 @@ void engine_stop(struct engine *e)
         struct pollfd p = { .fd = e->signals, .events = POLLIN };
 
         if (!e->isolated) {
-                (void)kill(getpid(), SIGSTOP);
+                if (!to_go_on())
+                        (void)kill(getpid(), SIGSTOP);
                 return;
         }
         (void)!write(e->answers, "s", 1);

@@ -33,7 +33,8 @@ static void leave_slot(struct run *run, struct job *j)
 {
         run->slots[j->slot - 1] = NULL;
         run->n_busy--;
-        run->crowded = false;
+        if (run->crowded)
+                run->next_start = 0;
         run->ends++;
         crew__link_leave(&j->link);
 }

@@ -158,12 +158,10 @@ static bool launch(struct run *run, struct job *j, int64_t now)
         char why[256];
         int r = job_start(&run->maker, j, slot, why);
 
-        if (r == -EAGAIN && run->n_busy > 0) {
+        if (r == -EAGAIN && (run->n_busy > 0 || run->not_started++ < MOST_ATTEMPTS)) {
+                /* The attempt itself may have taken long. */
+                run->next_start = crew_clock() + CREW_MS(ASK_AGAIN_MS);
                 run->crowded = true;
-                return false;
-        }
-        if (r == -EAGAIN && run->not_started++ < MOST_ATTEMPTS) {
-                run->next_start = now + CREW_MS(ASK_AGAIN_MS);
                 return false;
         }
         if (r < 0) {
@@ -203,8 +201,9 @@ static bool bearable(struct run *run, int64_t now)
 
         if (now >= run->next_start)
                 run->next_start = 0;
-        if (run->next_start || run->crowded || full(run))
+        if (run->next_start || full(run))
                 return false;
+        run->crowded = false;
         if (o->load < 0 && o->memory_free == 0)
                 return true;
         /* With nothing running, waiting for the others to end could be for ever. */
@@ -254,10 +253,13 @@ int64_t schedule_next_start(const struct run *run)
         int64_t next = INT64_MAX;
 
         /* A job's end, or a reader, tells when there is room again. */
-        if (run->stopping || run->n_busy >= run->n_slots || run->crowded || full(run))
+        if (run->stopping || run->n_busy >= run->n_slots || full(run))
                 return next;
-        /* Also if it has passed by now: the next attempt to start looks at it anew. */
-        if (run->next_start && (run->next || !run->input_ended))
+        /*
+         * At once if nothing is in the way: since the last attempt the time may have come, or what
+         * waited to be printed may be gone. Nothing else would tell of either.
+         */
+        if (run->next || (!run->input_ended && !run->input_waits))
                 next = run->next_start;
         CREW__EACH (at, &run->retrying) {
                 int64_t due_at = CREW__OF(at, struct job, link)->deadline;

@@ -131,7 +131,8 @@ static void other(struct run *run, const crew_completion *c)
 static void report(struct run *run, struct job *j, const crew_completion *c)
 {
         (void)crew_process_report(j->process);
-        if (c->revents & (EPOLLHUP | EPOLLERR)) {
+        /* EPOLLERR is said of a look that a signal interrupted, too. */
+        if (c->revents & EPOLLHUP) {
                 (void)crew_waiter_cancel(run->waiter, c->tag);
                 j->reports = -1;
         }

@@ -38,11 +38,11 @@ struct run {
         struct job **slots;
         uint32_t n_slots; /* that may be used now */
         uint32_t n_busy, cap_slots;
-        uint64_t seq;       /* of the last job made */
-        int64_t next_start; /* --delay, or when to ask the machine again */
+        uint64_t seq;         /* of the last job made */
+        int64_t next_start;   /* --delay, or when to ask the machine again */
         unsigned untold;      /* jobs whose program could not be run */
         unsigned not_started; /* attempts to start a job in a row, with no other running */
-        bool crowded;       /* no process or descriptor was left: until a job ends */
+        bool crowded; /* that, as no process or descriptor was left: at once if a job ends */
         bool input_ended, input_waits, sinks_wait[OUTPUT_STREAMS], watched;
 
         enum stopping stopping;
@@ -52,10 +52,10 @@ struct run {
         bool trouble;          /* something other than a job failed; it was said */
         int not_runnable;      /* exit status if the command itself cannot be run, or 0 */
         bool halted, other_command;
-        bool blind; /* what sandboxes refuse cannot be seen */
-        uint64_t refusals; /* jobs whose sandbox refused something */
+        bool blind;           /* what sandboxes refuse cannot be seen */
+        uint64_t refusals;    /* jobs whose sandbox refused something */
         struct bytes refused; /* the kinds that were told, each ended by a zero */
-        unsigned ends; /* since orphans were collected */
+        unsigned ends;        /* since orphans were collected */
 
         struct tally tally;
         uint64_t outcomes[OUTCOMES]; /* how often jobs failed with that status */
@@ -70,9 +70,9 @@ void schedule_stop(struct run *run, enum stopping how);
 /* For the parts of schedule(): */
 void schedule_trouble(struct run *run, const char *format, ...)
         __attribute__((format(printf, 2, 3)));
-void schedule_signals(struct run *run); /* schedule-signals.c */
-bool schedule_start(struct run *run);   /* schedule-start.c: all that may start now */
-int64_t schedule_next_start(const struct run *run);
+void schedule_signals(struct run *run);             /* schedule-signals.c */
+bool schedule_start(struct run *run);               /* schedule-start.c: all that may start now */
+int64_t schedule_next_start(const struct run *run); /* past: at once; INT64_MAX: others tell */
 void schedule_input_ready(struct run *run);
 void schedule_end(struct run *run, struct job *j); /* schedule-end.c */
 bool schedule_arm(struct run *run, struct job *j);
