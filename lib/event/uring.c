@@ -99,7 +99,9 @@ static int arm(crew_waiter *w, crew__source *s)
         struct io_uring_sqe *sqe;
         uint64_t name;
 
-        if (is_futex(s) && (s->no_ring || !crew__has(CREW__URING_FUTEX)))
+        /* For who sleeps elsewhere a queue's own eventfd tells: with its futex in the ring the
+         * descriptor to poll stays silent now and then on Linux 6.12 (live/pool-drive finds it). */
+        if (is_futex(s) && (w->polled || s->no_ring || !crew__has(CREW__URING_FUTEX)))
                 return s->kind == CREW__SOURCE_WORD ? -EAGAIN : crew__set_arm_events(w, s);
         if (s->arming == CREW__NO_ARMING) {
                 sqe = crew__uring_prepare(w->ring, s, &s->arming, &name);
