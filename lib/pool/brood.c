@@ -101,7 +101,7 @@ static int fork_worker(const crew__newborn *newborn, int *pidfd)
                 if (pid > 0) {
                         *pidfd = crew__sys_pidfd_open(pid, 0);
                         if (*pidfd < 0) {
-                                (void)kill(pid, SIGKILL);
+                                crew__clone_abandon(pid);
                                 return *pidfd;
                         }
                 }
@@ -153,7 +153,7 @@ static int spawn(brood *b, unsigned row, const int fds[CREW__POST_FDS])
         if (r < 0) {
                 (void)crew__close(c.control);
                 if (c.pid > 0)
-                        (void)kill(c.pid, SIGKILL);
+                        crew__clone_abandon(c.pid);
                 (void)crew__close(c.pidfd);
                 return r;
         }

@@ -21,7 +21,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 /* What SIGKILL gets to end it; the kernel gives back the memory of a large one first. */
 #define FAREWELL CREW_S(1)
@@ -66,13 +65,6 @@ static int make_process(crew__zygote *z, crew__nest *nest, int *pidfd)
         return pid == -1 ? -errno : pid;
 }
 
-/* Sends the zygote away that could not be held. */
-static void abandon(pid_t pid)
-{
-        (void)kill(pid, SIGKILL);
-        (void)waitpid(pid, NULL, __WALL);
-}
-
 static int connect_to(int *ours, int *its)
 {
         int pair[2];
@@ -109,7 +101,7 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
         if (pid > 0 && pidfd < 0) {
                 pidfd = crew__sys_pidfd_open(pid, 0);
                 if (pidfd < 0) {
-                        abandon(pid);
+                        crew__clone_abandon(pid);
                         pid = pidfd;
                 }
         }

@@ -6,9 +6,11 @@
 #include "process/process.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio_ext.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /*
  * Is the calling thread the process, now and for as long as it lives? If so nobody else holds a
@@ -95,4 +97,11 @@ int crew__clone_raw(int *pidfd)
                 return pid;
         crew__feature_fell_short(CREW__CLONE3, -pid);
         return CREW__USE_FORK;
+}
+
+void crew__clone_abandon(pid_t pid)
+{
+        (void)kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+                ;
 }

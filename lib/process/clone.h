@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* What crew__clone_raw() answers where clone3() does not work; no errno. */
 enum { CREW__USE_FORK = -4096 };
@@ -19,6 +20,10 @@ bool crew__alone(void);
  * Returns its pid and *pidfd (close-on-exec); 0 in the child; a negative errno; CREW__USE_FORK.
  */
 int crew__clone_raw(int *pidfd);
+
+/* Ends and collects a child that cannot be held. It has not come through its gate, so that this
+ * takes no time. */
+void crew__clone_abandon(pid_t pid);
 
 /* Before a fork: whether the child has to drop its copy of what the stream holds. */
 bool crew__flush(FILE *stream, bool alone);

@@ -81,7 +81,7 @@ static int fork_child(crew__delivery *d, crew_target_fn *target, int *pidfd)
                 if (pid > 0) {
                         *pidfd = crew__sys_pidfd_open(pid, 0);
                         if (*pidfd < 0) {
-                                (void)kill(pid, SIGKILL);
+                                crew__clone_abandon(pid);
                                 return *pidfd;
                         }
                 }
@@ -110,8 +110,11 @@ static int hatch(crew__serving *s, crew__delivery *d, crew_target_fn *target, in
         row = crew__serving_watch(s, pidfd);
         r = row < 0 ? row : make_room((unsigned)row);
         if (r < 0) {
-                /* It is at its gate, and nobody will open that. */
-                (void)kill(pid, SIGKILL);
+                /* Its row, if it has one, is free once its end has been seen. */
+                if (row < 0)
+                        crew__clone_abandon(pid);
+                else
+                        (void)kill(pid, SIGKILL);
                 unmap_page(page);
                 return r;
         }
@@ -148,13 +151,15 @@ static int request(crew__serving *s, const void *request, size_t size, int *fds,
 /* Whoever joins it has seen its pidfd, and waits for the note. */
 static void ended(crew__serving *s, unsigned row)
 {
-        hatched *c = &server.child[row];
         crew__ending ending;
+        hatched *c;
 
-        if (row >= server.rows || !c->page)
-                return;
         if (crew__pidfd_collect(crew__serving_pidfd(s, row), &ending) != 1)
                 ending = (crew__ending){ .known = false };
+        c = row < server.rows ? &server.child[row] : NULL;
+        /* There was no room for it. */
+        if (!c || !c->page)
+                return;
         crew__page_write_obituary(c->page, &ending);
         unmap_page(c->page);
         *c = (hatched){ .page = NULL };

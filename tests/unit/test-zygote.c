@@ -6,10 +6,13 @@
 #include "status/page.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 /* The pidfd and the status page of the process itself are made once. */
 static void warm_up(void)
@@ -131,6 +134,61 @@ TEST(unwatched, "a zygote does not look at a worker that ended, whoever keeps it
         colony_spawn(&c, 0);
         CHECK_INT(peer_watched(crew__zygote_pid(c.zygote)), ==, before);
         (void)close(kept);
+        colony_end(&c);
+}
+
+/* From here on no epoll of this process or its children takes a descriptor from that number on. */
+static void refuse_epoll(int from)
+{
+        struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 3),
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+                BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (uint32_t)from, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = { sizeof code / sizeof *code, code };
+
+        REQUIRE_OK(crew__sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0));
+        REQUIRE_OK(crew__sys_seccomp(SECCOMP_SET_MODE_FILTER, 0, &program));
+}
+
+/* Zombies too. */
+static int count_children(pid_t pid)
+{
+        char path[64], c;
+        FILE *children;
+        int n = 0;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+        children = fopen(path, "re");
+        if (!children)
+                SKIP("this kernel has no list of children in /proc");
+        while (fread(&c, 1, 1, children) == 1)
+                n += c == ' ';
+        (void)fclose(children);
+        return n;
+}
+
+TEST(no_room, "a zygote that cannot watch a worker keeps nothing of it", "[unit][zygote]")
+{
+        int numbers[CREW__WORKER_NUMBERS], floor, fd = -1;
+        struct colony c = { .workers = 1 };
+        crew__lane *lane;
+        pid_t pid = 0;
+
+        peer_needs_seccomp();
+        floor = crew__worker_numbers(NULL, 0, numbers, CREW__WORKER_NUMBERS);
+        /* Its sockets and the application are the lowest there. */
+        refuse_epoll(floor + 3);
+        colony_start(&c);
+        REQUIRE_OK(crew__lane_new(&lane, 64));
+        for (int i = 0; i < 3; i++)
+                CHECK_INT(colony_try(&c, 0, lane, &fd, &pid), ==, -ENOSPC);
+        CHECK_INT(fd, ==, -1);
+        CHECK_INT(count_children(crew__zygote_pid(c.zygote)), ==, 0);
+        (void)crew__lane_free(lane);
         colony_end(&c);
 }
 

@@ -20,11 +20,12 @@
  * ("crew-forkserver") that was started that way with the first such process. These children have
  * nothing of the parent's memory: they get their function (of the program, or of a library that
  * was loaded when main() began), a copy of `arg`, the descriptors 0-2 and keep_fds, and what they are
- * granted. They are safe to start whatever other threads do, and cost the same at any size of the
- * parent: about a millisecond, or a third of that. The program has to call crew_spawn_main(). A
- * spawned child is visible to the host's waitpid(-1) as a program is; children of the fork server
- * are not, only the server is. It ends with this process, and daemons with it. Signals that are
- * ignored, and the environment (but for `env`), are those of the moment when it was started.
+ * granted. They are safe to start whatever other threads do. Nothing of the parent is copied, so
+ * that its size does not matter: start and join take about a millisecond by spawn and a third of
+ * that by the fork server. The program has to call crew_spawn_main(). A spawned child is visible to
+ * the host's waitpid(-1) as a program is; children of the fork server are not, only the server is.
+ * It ends with this process, and daemons with it. Signals that are ignored, and the environment (but
+ * for `env`), are those of the moment when it was started.
  *
  * In the child, exit(n) and returning n run the atexit handlers that the child itself registered,
  * join and end its own children, flush stdio and end it with status n mod 256. Handlers inherited
