@@ -224,6 +224,7 @@ static int arrange(crew__image *m)
  */
 static int confine_listening(crew__image *m)
 {
+        uint32_t waiting = CREW__TOGETHER;
         int step, r;
 
         m->application.shared_files = true;
@@ -236,7 +237,8 @@ static int confine_listening(crew__image *m)
         r = crew__sys_close_range(~0U, ~0U, CLOSE_RANGE_UNSHARE);
         if (r < 0)
                 return r;
-        atomic_store(&m->apart, 1);
+        if (!atomic_compare_exchange_strong(&m->apart, &waiting, CREW__APART))
+                return -ECANCELED;
         (void)crew__sys_futex_wake(&m->apart, INT_MAX);
         return arrange(m);
 }
@@ -316,7 +318,7 @@ int crew__image_start(crew__image *m, int *pidfd)
         m->close_range = crew__has(CREW__CLOSE_RANGE);
         m->error = 0;
         m->listener = -1;
-        atomic_store(&m->apart, 0);
+        atomic_store(&m->apart, CREW__TOGETHER);
         m->application.keep_all = true;
         atomic_store(&m->busy, 1);
         if (crew__has(CREW__CLONE3))
@@ -331,14 +333,18 @@ int crew__image_start(crew__image *m, int *pidfd)
 int crew__image_listener(crew__image *m)
 {
         int64_t until = crew_clock() + PATIENCE;
+        uint32_t waiting = CREW__TOGETHER;
 
         /* Its death says nothing here, so that is looked at, too. */
-        while (atomic_load(&m->apart) == 0 && crew__image_busy(m) && crew_clock() < until)
-                (void)crew__sys_futex_wait(&m->apart, 0, crew_clock() + CREW_MS(20));
-        if (atomic_load(&m->apart))
-                return m->listener;
-        if (crew__image_busy(m))
+        while (atomic_load(&m->apart) == CREW__TOGETHER && crew__image_busy(m) &&
+                crew_clock() < until)
+                (void)crew__sys_futex_wait(&m->apart, CREW__TOGETHER, crew_clock() + CREW_MS(20));
+        /* It may get there yet, before it is killed: it must not do what it is given up for. */
+        if (crew__image_busy(m) &&
+                atomic_compare_exchange_strong(&m->apart, &waiting, CREW__GIVEN_UP))
                 return -ETIMEDOUT;
+        if (atomic_load(&m->apart) == CREW__APART)
+                return m->listener;
         /* Nobody uses it: the child is gone. */
         m->listener = crew__close(m->listener);
         return -ENOENT;

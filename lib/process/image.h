@@ -26,6 +26,9 @@ enum crew__image_step {
         CREW__IMAGE_APPLY = 100, /* and above: a step of crew__plan_apply() */
 };
 
+/* What crew__image.apart says. */
+enum { CREW__TOGETHER, CREW__APART, CREW__GIVEN_UP };
+
 typedef struct crew__image {
         /* Filled in by who makes it; what pointers point to lives as long as the image is busy. */
         const char *program; /* as execve() takes it */
@@ -49,9 +52,10 @@ typedef struct crew__image {
         struct crew__application application;
 
         /* Of a plan that notifies: the listener's number in the host's table, where the child opens
-         * it, or -1; and whether the child has left that table. */
+         * it, or -1; and whether the child has left that table. Whoever changes that first, the
+         * child or a host that waits no longer, decides if the program may run. */
         int listener;
-        _Atomic uint32_t apart;
+        _Atomic uint32_t apart; /* one of CREW__TOGETHER, ... */
 
         /* Written by the child if it cannot become the program: a positive errno. */
         int error, step;

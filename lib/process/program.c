@@ -206,8 +206,11 @@ int crew__program_run(crew__launch *l, crew__image *m)
         r = guard(l, m);
         if (r == 0)
                 r = listen(p, m);
-        if (r < 0)
+        if (r < 0) {
                 send_away(p);
+                if (!crew__image_busy(m))
+                        m->listener = crew__close(m->listener);
+        }
         return r;
 }
 

@@ -180,6 +180,7 @@ static bool launch(struct run *run, struct job *j, int64_t now)
         else if (!schedule_arm(run, j)) {
                 schedule_trouble(run, "cannot wait for a job: %s", crew_error_detail());
                 schedule_stop(run, STOP_KILL);
+                schedule_join_killed(run);
         }
         return true;
 }

@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MOST_COMPLETIONS = 64, ENDS_PER_COLLECTION = 256 };
+enum { MOST_COMPLETIONS = 64, ENDS_PER_COLLECTION = 256, JOIN_PATIENCE_MS = 1000 };
 
 void schedule_trouble(struct run *run, const char *format, ...)
 {
@@ -225,6 +225,19 @@ static int arm(struct run *run)
         return 0;
 }
 
+/* Without the waiter, which fails: what was killed ends by itself. */
+void schedule_join_killed(struct run *run)
+{
+        CREW__EACH (at, &run->running) {
+                struct job *j = CREW__OF(at, struct job, link);
+
+                if (crew_process_join(j->process, CREW_MS(JOIN_PATIENCE_MS)) != 0)
+                        continue;
+                (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_JOIN));
+                schedule_end(run, j);
+        }
+}
+
 static void wait_once(struct run *run)
 {
         crew_completion c[MOST_COMPLETIONS];
@@ -236,6 +249,7 @@ static void wait_once(struct run *run)
         else if (n != -EAGAIN && n != -ETIMEDOUT && n != -EINTR) {
                 schedule_trouble(run, "cannot wait: %s", crew_error_detail());
                 schedule_stop(run, STOP_KILL);
+                schedule_join_killed(run);
         }
         deadlines(run, crew_clock());
 }

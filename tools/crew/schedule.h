@@ -76,6 +76,7 @@ int64_t schedule_next_start(const struct run *run); /* past: at once; INT64_MAX:
 void schedule_input_ready(struct run *run);
 void schedule_end(struct run *run, struct job *j); /* schedule-end.c */
 bool schedule_arm(struct run *run, struct job *j);
+void schedule_join_killed(struct run *run);
 
 enum { TAG_JOIN, TAG_OUT, TAG_ERR, TAG_OTHER, TAG_REPORT, TAG_MASK = 7 };
 enum { OTHER_SIGNALS, OTHER_INPUT, OTHER_SINK_OUT, OTHER_SINK_ERR, OTHER_WATCH };
