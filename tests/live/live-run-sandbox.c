@@ -13,28 +13,28 @@ static void need_sandbox(void)
 
 #define STANDARD "in the standard sandbox: writable . and /tmp, no network"
 
+/* A name for what lies outside of the scratch directory: other runs of this program look there,
+ * too, and a job's own pid is that of a namespace. */
+#define UNIQUE "export N=$(basename \"$PWD\"); "
+
 static const struct {
         const char *line, *out, *err; /* err: what is somewhere in it; NULL = nothing is said */
         int status;
 } table[] = {
         /* Files. */
-        { "run --shell 'echo x >here && echo x >/tmp/crew-run-$$ && rm /tmp/crew-run-$$; : {}' ::: "
-          "a",
-                "", NULL, 0 },
+        { UNIQUE "run --shell 'echo x >here && echo x >/tmp/$N.x && rm /tmp/$N.x; : {}' ::: a", "",
+                NULL, 0 },
         { "run --shell 'cd / && echo x >/var/tmp/crew-run-no; {}' ::: false", "", STANDARD, 1 },
-        { "mkdir -p /var/tmp/crew-run-rw; run --rw /var/tmp/crew-run-rw touch "
-          "/var/tmp/crew-run-rw/{} ::: a "
-          "&& rm -r /var/tmp/crew-run-rw",
-                "", NULL, 0 },
+        { UNIQUE "D=/var/tmp/$N; mkdir $D; run --rw $D touch $D/{} ::: a && rm -r $D", "", NULL,
+                0 },
         { "mkdir -p sub other t; TMPDIR=$PWD/t run --wd sub --shell 'touch here && ! touch "
           "../other/{}' ::: a "
           "2>/dev/null",
                 "", NULL, 0 },
         { "run --rw /nowhere true ::: a", "", "/nowhere: No such file", 255 },
-        { "echo k >/var/tmp/crew-run-key; run cat /var/tmp/crew-run-{} ::: key; run --sandbox "
-          "strict cat "
-          "/var/tmp/crew-run-{} ::: key 2>/dev/null; run --sandbox strict --ro /var/tmp cat "
-          "/var/tmp/crew-run-{} ::: key; rm /var/tmp/crew-run-key",
+        { UNIQUE "F=/var/tmp/$N; echo k >$F-key; run cat $F-{} ::: key; run --sandbox strict cat "
+                 "$F-{} ::: key 2>/dev/null; run --sandbox strict --ro /var/tmp cat $F-{} ::: key; "
+                 "rm $F-key",
                 "k\nk\n", NULL, 0 },
 
         /* Network, privileges. */
@@ -48,9 +48,8 @@ static const struct {
           "NoNewPrivs: "
           "/proc/self/status)\" ]",
                 "", NULL, 0 },
-        { "run --sandbox none --shell 'echo x >/var/tmp/crew-run-$$; rm /var/tmp/crew-run-$$; : "
-          "{}' ::: a",
-                "", NULL, 0 },
+        { UNIQUE "run --sandbox none --shell 'echo x >/var/tmp/$N; rm /var/tmp/$N; : {}' ::: a", "",
+                NULL, 0 },
 
         /* Limits. */
         { "run --limit files=20,fsize=1M,mem=1G,cpu=5s --shell 'ulimit -n -f -v; ulimit -t; : {}' "
@@ -98,9 +97,8 @@ TEST(explained, "what a job needs is told in options, and its status is the run'
         if (!s.isolated)
                 SKIP("calls of other processes cannot be looked at");
         path = scratch_enter();
-        shell_run(&s, "run --explain --shell 'echo x >/var/tmp/crew-run-$$; rm "
-                      "/var/tmp/crew-run-$$; exit "
-                      "3; {}' ::: a b");
+        shell_run(&s, UNIQUE "run --explain --shell 'echo x >/var/tmp/$N; rm /var/tmp/$N; exit 3; "
+                             "{}' ::: a b");
         CHECK_INT(s.status, ==, 3);
         CHECK(strstr(s.err, "--rw /var/tmp"));
         shell_run(&s, "run --explain true :::");
