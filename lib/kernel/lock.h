@@ -26,13 +26,17 @@
  * or one that keeps the lock in user code (crew_lock) and has used its one slot for something else
  * since. Such an owner writes its claim (kernel/owner.h) beside the word, and each sleeper asks at
  * the end of its slice whether that thread still lives. That a claim is its owner's is kept so:
- *   release       clears the claim, then the word
- *   found dead    who finds out clears the claim, then sets OWNER_DIED; both by compare-and-swap,
- * so that one who was stopped between looking and acting changes nothing any more taken over    a
- * claim that was read before the word said OWNER_DIED is cleared before the word is taken: else the
- * next owner could be a thread with the dead one's number, and until it has written its own claim
- * be taken for the dead one A death between taking the word and writing the claim leaves a number
- * without a time.
+ *
+ *   release      clears the claim, then the word
+ *
+ *   found dead   who finds out clears the claim, then sets OWNER_DIED, both by compare-and-swap, so
+ *                that one who was stopped between looking and acting changes nothing any more
+ *
+ *   taken over   a claim that was read before the word said OWNER_DIED is cleared before the word
+ *                is taken: else the next owner could be a thread with the dead one's number, and be
+ *                taken for the dead one until it has written its own claim
+ *
+ * A death between taking the word and writing the claim leaves a number without a time.
  */
 
 #include "base/clock.h"
