@@ -217,8 +217,8 @@ TEST(killed, "killed at any moment and resumed, every job runs, and none again t
                 bool json = logs[round % 4].json;
                 int n;
 
-                (void)snprintf(first, sizeof first,
-                        "exec \"$CREW_RUN\" run -j3 --joblog log %s %s", options, rest);
+                (void)snprintf(first, sizeof first, "exec \"$CREW_RUN\" run -j3 --joblog log %s %s",
+                        options, rest);
                 (void)snprintf(second, sizeof second, "run -j3 --joblog log --resume %s %s",
                         options, rest);
                 shell_start(&s, first);
