@@ -24,6 +24,7 @@
 
 #include "base/list.h"
 #include "kernel/generation.h"
+#include "kernel/spin.h"
 #include "pool/zygote.h"
 
 #include <crew/pool.h>
@@ -217,8 +218,8 @@ struct crew_pool {
         _Atomic uint32_t rounds;   /* counts rounds of drivers without a thread, and callbacks */
         _Atomic bool orphan;       /* freed by a callback: the thread frees it */
         _Atomic int watchers;      /* of results that are ready: see watch.c */
-        _Atomic bool watching;     /* one of them is at it, and has these: */
-        uint32_t watch_budget, watches;
+        _Atomic bool watching;     /* one of them is at it */
+        crew__spin watch_spin;     /* its budget */
 };
 
 struct crew_imap {

@@ -4,7 +4,7 @@
  * A caller that waits for one task looks for its result itself, for a moment, before it sleeps: the
  * way over the driver costs two wakes. It takes in what is in the lane where the task is, under the
  * pool's lock, for which it never waits: whoever has that is at the same. One caller at a time
- * looks for longer than once, within a budget that follows what paid off, as queue/spin.c has it.
+ * looks for longer than once, within a budget that follows what paid off (kernel/spin.h).
  *
  * The pool may be freed by another thread, which makes every result ready and then ends. Who looks
  * has counted itself in the result's word while that was not ready; who makes it ready moves that
@@ -16,12 +16,7 @@
 
 #include <sched.h>
 
-enum {
-        MAX_BUDGET = 50000, /* ns; about two wakes */
-        MIN_BUDGET = 500,
-        PROBE_EVERY = 128,
-        MAX_PAUSES = 64,
-};
+enum { MAX_PAUSES = 64 };
 
 /* False: it is ready, and the pool may be gone. */
 static bool enter(crew_result *job)
@@ -87,19 +82,16 @@ static bool spin(crew_pool *p, crew_result *job, int64_t end)
 
 static void spin_within_budget(crew_pool *p, crew_result *job, int64_t deadline)
 {
-        uint32_t budget = p->watch_budget, now = budget;
+        uint32_t budget = crew__spin_budget(&p->watch_spin);
+        int64_t began;
 
-        /* All under `watching`, which one has at a time. */
-        if (p->watches++ % PROBE_EVERY == PROBE_EVERY - 1)
-                now = MAX_BUDGET;
-        if (now < MIN_BUDGET)
+        if (!budget)
                 return;
-        if (spin(p, job, crew__earlier(deadline, crew_clock() + now)))
-                budget =
-                        budget * 2 + MIN_BUDGET < MAX_BUDGET ? budget * 2 + MIN_BUDGET : MAX_BUDGET;
+        began = crew_clock();
+        if (spin(p, job, crew__earlier(deadline, began + budget)))
+                crew__spin_paid_after(&p->watch_spin, crew_clock() - began);
         else
-                budget -= budget / 4;
-        p->watch_budget = budget;
+                crew__spin_learn(&p->watch_spin, false);
 }
 
 void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline)
