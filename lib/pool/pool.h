@@ -155,6 +155,7 @@ typedef struct crew__worker {
         bool ever;        /* there was one before */
         uint64_t traced;  /* entries of its tape that were taken out */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
+        _Atomic bool waited_at; /* somebody sleeps at the lane, beside the driver: see watch.c */
 } crew__worker;
 
 /* A queue that the workers share with the program. */
@@ -347,8 +348,9 @@ int crew__watch_zygote(crew_pool *p);
 
 /* watch.c */
 
-/* A caller that waits for a result looks for it for a moment. The pool may be gone then. */
-void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline);
+/* A caller that waits for a result looks for it for a moment, and for one of its `own`, where no
+ * signal handler ends the wait, also sleeps. The pool may be gone then. */
+void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline, bool own);
 /* Until nobody looks any more. */
 void crew__pool_unwatched(crew_pool *p);
 
