@@ -5,11 +5,13 @@
 #include "explain.h"
 #include "host.h"
 
+#include <errno.h>
+#include <seccomp.h>
 #include <sys/stat.h>
 
 struct run {
         int code;
-        char text[4096], words[128];
+        char text[4096], words[512];
 };
 
 static struct run explain(const struct profile *p, const char *script)
@@ -123,4 +125,45 @@ TEST(absent, "a command that is not there is 127, and what it leaves behind ends
         CHECK_INT(r, ==, 127);
         CHECK_INT(explain(&p, "sleep 60 & exit 2").code, ==, 2);
         CHECK_INT(explain(&p, "kill -TERM $$").code, ==, 128 + SIGTERM);
+}
+
+/* As a container's filter does it, for this process and all that it starts. */
+static void refuse_calls(const char *const calls[])
+{
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+        for (; filter && *calls; calls++)
+                REQUIRE(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
+                                seccomp_syscall_resolve_name(*calls), 0) == 0);
+        if (!filter || seccomp_load(filter) < 0)
+                SKIP("no filter here");
+        seccomp_release(filter);
+}
+
+TEST(container, "where one way to look is refused, the other is taken", "[live][explain]")
+{
+        struct profile p = { .kind = PROFILE_STANDARD, .wd = "/tmp" };
+        struct run run;
+
+        refuse_calls((const char *const[]){ "process_vm_readv", NULL });
+        run = explain(&p, "cd /var/tmp && : >crew-$$ && rm crew-$$");
+        CHECK_INT(run.code, ==, 0);
+        CHECK_STR(options(&run), "options: --rw /var/tmp\n");
+}
+
+TEST(blind, "where nobody may look, that is said, and not that nothing is needed",
+        "[live][explain]")
+{
+        struct profile p = { .kind = PROFILE_STANDARD, .wd = "/tmp" };
+        struct run run;
+
+        refuse_calls((const char *const[]){ "process_vm_readv", "preadv", NULL });
+        run = explain(&p, "cd /var/tmp && : >crew-$$ && rm crew-$$");
+        CHECK_INT(run.code, ==, -EPERM);
+        CHECK_STR(run.text, "");
+        CHECK(strstr(run.words, "could not look at") && strstr(run.words, "not permitted"));
+        /* What needs no look is found all the same. */
+        run = explain(&p, "unshare -U true 2>/dev/null; exit 0");
+        CHECK_INT(run.code, ==, -EPERM);
+        CHECK(strstr(run.text, "  unshare, which no option allows\n") != NULL);
 }

@@ -22,6 +22,7 @@ enum { SHELL_PATIENCE_S = 60 };
 struct shell {
         pid_t pid;
         int files[2];
+        long long patience_s;       /* 0: SHELL_PATIENCE_S */
         bool isolated;              /* nothing was said of a missing pid namespace */
         int status;                 /* exit status, or 1000 + the signal */
         char out[65536], err[8192]; /* cut at the size */
@@ -111,7 +112,8 @@ static inline void shell_forgive(char *said)
 
 static inline void shell_end(struct shell *s)
 {
-        int64_t until = peer_now() + test_slow(PEER_MS(1000) * SHELL_PATIENCE_S);
+        long long patience = s->patience_s ? s->patience_s : SHELL_PATIENCE_S;
+        int64_t until = peer_now() + test_slow(PEER_MS(1000) * patience);
         int status = 0;
         pid_t got;
 

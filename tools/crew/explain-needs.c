@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +50,8 @@ static const struct call {
         { "connect", CONNECTS, 1, -1 },
         { "bind", CONNECTS, 1, -1 },
         { "socket", MAKES_SOCKET, 0, -1 },
+        /* What it did there was not seen. */
+        { "io_uring_setup", CLOSED, 0, -1 },
         { "ptrace", CLOSED, 0, -1 },
         { "mount", CLOSED, 0, -1 },
         { "unshare", CLOSED, 0, -1 },
@@ -67,8 +71,8 @@ enum { CALLS = sizeof calls / sizeof *calls };
 const char *const needs_calls[] = { "open", "openat", "openat2", "creat", "truncate", "unlink",
         "unlinkat", "rmdir", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link",
         "linkat", "symlink", "symlinkat", "mknod", "mknodat", "execve", "connect", "bind", "socket",
-        "ptrace", "mount", "unshare", "setns", "bpf", "keyctl", "perf_event_open", "userfaultfd",
-        "process_vm_readv", "process_vm_writev", "chroot", "pivot_root", NULL };
+        "io_uring_setup", "ptrace", "mount", "unshare", "setns", "bpf", "keyctl", "perf_event_open",
+        "userfaultfd", "process_vm_readv", "process_vm_writev", "chroot", "pivot_root", NULL };
 
 /* A file's name shall not give orders to the terminal. */
 static char *printable(const char *text)
@@ -106,8 +110,44 @@ static void add(struct needs *needs, const char *option, const char *what)
         free(grown[needs->n].what);
 }
 
+/* One call is refused in containers, one file where /proc is another's. Both follow ptrace(2)'s
+ * rules. */
+static ssize_t read_part(pid_t pid, const struct iovec *to, uint64_t from)
+{
+        struct iovec remote = { .iov_len = to->iov_len };
+        char name[32];
+        ssize_t n;
+        int fd, error;
+
+        memcpy(&remote.iov_base, &from, sizeof remote.iov_base);
+        n = process_vm_readv(pid, to, 1, &remote, 1, 0);
+        if (n >= 0 || (errno != EPERM && errno != ENOSYS))
+                return n;
+        (void)snprintf(name, sizeof name, "/proc/%d/mem", (int)pid);
+        fd = open(name, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+                /* No /proc, or none that shows it. */
+                if (errno == ENOENT && kill(pid, 0) == 0)
+                        errno = EPERM;
+                return -1;
+        }
+        n = preadv(fd, to, 1, (off_t)from);
+        error = errno;
+        (void)close(fd);
+        errno = error;
+        return n;
+}
+
+/* What a call is about could not be seen, for a reason that is none of the call's own. */
+static void not_seen(struct needs *needs, int error)
+{
+        needs->missed = true;
+        if (!needs->error)
+                needs->error = error;
+}
+
 /* The other process's memory, up to the end of a string or of a page that is there. */
-static bool read_memory(pid_t pid, uint64_t from, void *to, size_t size)
+static bool read_memory(struct needs *needs, pid_t pid, uint64_t from, void *to, size_t size)
 {
         const size_t page = 4096;
         size_t held = 0;
@@ -116,12 +156,11 @@ static bool read_memory(pid_t pid, uint64_t from, void *to, size_t size)
                 size_t part = page - (from + held) % page;
                 struct iovec local = { .iov_base = (char *)to + held,
                         .iov_len = part < size - held ? part : size - held };
-                struct iovec remote = { .iov_len = local.iov_len };
-                uint64_t at = from + held;
-                ssize_t n;
+                ssize_t n = read_part(pid, &local, from + held);
 
-                memcpy(&remote.iov_base, &at, sizeof remote.iov_base);
-                n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+                /* No such memory: the call itself fails of that. No such process: killed. */
+                if (n < 0 && errno != EFAULT && errno != EIO && errno != ESRCH && errno != ENOENT)
+                        not_seen(needs, errno);
                 if (n <= 0)
                         break;
                 if (memchr(local.iov_base, 0, (size_t)n))
@@ -151,13 +190,13 @@ static bool whole_path(const char *path, char whole[PATH_MAX])
 }
 
 /* As the call means it: relative to its directory. */
-static bool path_of(
-        pid_t pid, const struct call *call, const uint64_t args[6], char whole[PATH_MAX])
+static bool path_of(struct needs *needs, pid_t pid, const struct call *call, const uint64_t args[6],
+        char whole[PATH_MAX])
 {
         char given[PATH_MAX] = "", base[64], joined[2 * PATH_MAX];
         int directory = call->directory < 0 ? AT_FDCWD : (int)args[call->directory];
 
-        if (!read_memory(pid, args[call->path], given, sizeof given) || !*given)
+        if (!read_memory(needs, pid, args[call->path], given, sizeof given) || !*given)
                 return false;
         if (*given == '/')
                 return whole_path(given, whole);
@@ -165,6 +204,12 @@ static bool path_of(
                 (void)snprintf(base, sizeof base, "/proc/%d/cwd", (int)pid);
         else
                 (void)snprintf(base, sizeof base, "/proc/%d/fd/%d", (int)pid, directory);
+        if (readlink(base, joined, sizeof joined) < 0) {
+                /* No such descriptor: the call fails of that. */
+                if (errno != ENOENT || access("/proc/self", F_OK) != 0)
+                        not_seen(needs, errno);
+                return false;
+        }
         (void)snprintf(joined, sizeof joined, "%s/%s", base, given);
         return whole_path(joined, whole);
 }
@@ -220,7 +265,7 @@ static void look_at_address(struct needs *needs, pid_t pid, const uint64_t args[
         struct sockaddr_un address = { 0 };
         char what[sizeof address + 32];
 
-        (void)read_memory(pid, args[1], &address, sizeof address);
+        (void)read_memory(needs, pid, args[1], &address, sizeof address);
         if (address.sun_family != AF_UNIX)
                 return;
         /* Name services are asked for on the way, and mostly not there. */
@@ -231,7 +276,7 @@ static void look_at_address(struct needs *needs, pid_t pid, const uint64_t args[
         add(needs, "--allow unix", what);
 }
 
-void needs_look(
+static void look(
         struct needs *needs, const struct profile *p, pid_t pid, int nr, const uint64_t args[6])
 {
         char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, nr), path[PATH_MAX];
@@ -257,7 +302,7 @@ void needs_look(
                 add(needs, "", call->name);
                 return;
         default:
-                if (!path_of(pid, call, args, path))
+                if (!path_of(needs, pid, call, args, path))
                         return;
         }
         if (call->does == CHANGES) {
@@ -266,7 +311,7 @@ void needs_look(
                         const struct call second = { .path = call->also - 1,
                                 .directory = call->directory < 0 ? -1 : call->also - 2 };
 
-                        if (path_of(pid, &second, args, path))
+                        if (path_of(needs, pid, &second, args, path))
                                 look_at_change(needs, p, path);
                 }
         } else if (call->does == RUNS)
@@ -275,9 +320,18 @@ void needs_look(
                 if (call->does == OPENS)
                         flags = args[call->path + 1];
                 else
-                        (void)read_memory(pid, args[2], &flags, sizeof flags);
+                        (void)read_memory(needs, pid, args[2], &flags, sizeof flags);
                 look_at_open(needs, p, path, flags);
         }
+}
+
+void needs_look(
+        struct needs *needs, const struct profile *p, pid_t pid, int nr, const uint64_t args[6])
+{
+        needs->calls++;
+        look(needs, p, pid, nr, args);
+        needs->unseen += needs->missed;
+        needs->missed = false;
 }
 
 void needs_print(const struct needs *needs, const struct profile *p, FILE *out)
@@ -286,6 +340,8 @@ void needs_print(const struct needs *needs, const struct profile *p, FILE *out)
         bool some = false;
 
         profile_describe(p, profile, sizeof profile);
+        if (!needs->n && needs->unseen)
+                return;
         if (!needs->n) {
                 (void)fprintf(out, "it needs nothing beyond %s\n", profile);
                 return;

@@ -21,12 +21,16 @@ struct need {
 struct needs {
         struct need *list;
         size_t n;
+        unsigned long calls, unseen; /* that were looked at, and of these not seen */
+        int error;                   /* why, of the first */
+        bool missed;                 /* private */
 };
 
 /* A call that is about to be made by that thread. Reads its memory. */
 void needs_look(
         struct needs *needs, const struct profile *p, pid_t pid, int nr, const uint64_t args[6]);
 
+/* What was found; if calls were unseen, that is not all. */
 void needs_print(const struct needs *needs, const struct profile *p, FILE *out);
 void needs_free(struct needs *needs);
 

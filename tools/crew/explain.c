@@ -218,6 +218,14 @@ int explain_run(const struct profile *p, const char *const argv[], const char *c
         (void)close(listener);
         code = end_of(pid);
         needs_print(&needs, p, out);
+        if (needs.unseen) {
+                (void)snprintf(words, cap,
+                        "could not look at %lu of the %lu calls that mattered: reading the memory "
+                        "of what ran here is refused (%s); try where it may be traced, as outside "
+                        "of a container",
+                        needs.unseen, needs.calls, strerror(needs.error));
+                code = -needs.error;
+        }
         needs_free(&needs);
         return code;
 }

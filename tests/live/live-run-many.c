@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "run-help.h"
+
+/*
+ * What a run keeps of jobs that are over: nothing. Two of its jobs look at how much memory the
+ * process has that started them, one when the first thousands have ended and one at the end.
+ *
+ *      CREW_TEST_SCALE=100 build/tests/live-run-many           200,000 jobs for each row
+ *      CREW_TEST_SCALE=500 build/tests/live-run-many           1,000,000
+ */
+
+static struct shell s;
+
+/* A sanitizer keeps what is freed, to tell of its use: here no more than there is early on. */
+#define SANITIZER "ASAN_OPTIONS=\"$ASAN_OPTIONS:quarantine_size_mb=1\" "
+
+static const struct {
+        const char *options;
+        bool near; /* jobs see the /proc where the run has the number that they know */
+} runs[] = {
+        { "--sandbox none", true },
+        { "--sandbox none -k --tag --joblog log", true },
+        { "--line-buffer --retries 2 --timeout 1m", false },
+};
+
+enum {
+        /* By then the rings of io_uring have been written once, all around. */
+        EARLY = 2000,
+        /* What the kernel's count may be off by, and an allocator's, which with a sanitizer deals
+         * out memory from far apart. */
+        SLACK_KIB = TEST_SANITIZED ? 1024 : 256,
+};
+
+TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
+{
+        long long n = test_scale(200000, 4000);
+        const char *path = scratch_enter();
+
+        s.patience_s = 60 + n / 100;
+        TEST_DEADLINE(4 * (double)s.patience_s);
+        shell_run(&s, "printf '#!/bin/sh\\nsed -n \"s/^Name:.//p; s/^VmRSS:[^0-9]*//p\" "
+                      "/proc/$PPID/status\\n' >look && chmod +x look");
+        for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+                char line[512], names[2][32];
+                long long first, last, jobs;
+
+                (void)snprintf(line, sizeof line,
+                        "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %d || i == %lld ? "
+                        "\"./look\" : \"true\"), i }' | " SANITIZER
+                        "\"$CREW_RUN\" run -j2 %s --colsep ' ' {1} {2} | sed 's/.*\t//'; "
+                        "[ ! -e log ] || grep -c ^[0-9] log",
+                        n, EARLY, n, runs[i].options);
+                shell_start(&s, line);
+                shell_end(&s);
+                (void)unlink("log");
+                INFO("%s: %s", runs[i].options, s.out);
+                CHECK_STR(s.err, "");
+                jobs = n;
+                REQUIRE(sscanf(s.out, "%31s %lld kB %31s %lld kB %lld", names[0], &first, names[1],
+                                &last, &jobs) >= 4);
+                CHECK_INT(jobs, ==, n);
+                /* In a namespace without its own /proc that number is another process's. */
+                if (!runs[i].near && strcmp(names[1], "crew") != 0)
+                        continue;
+                CHECK_STR(names[0], "crew");
+                CHECK_STR(names[1], "crew");
+                printf("# %-60s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options,
+                        first, EARLY, last, n);
+                CHECK_INT(last - first, <=, SLACK_KIB);
+        }
+        scratch_leave(path);
+}
