@@ -218,24 +218,3 @@ TEST(stream, "a job starts when its value comes, not when the input ends", "[liv
         CHECK_INT(s.status, ==, 0);
         scratch_leave(path);
 }
-
-TEST(memory, "a run of any length takes the same memory", "[live][run]")
-{
-        long long n = test_scale(100000, 2000);
-        char line[512];
-        const char *path = scratch_enter();
-
-        if (TEST_SANITIZED)
-                SKIP("a sanitizer keeps what was freed");
-        /* The peak of the run itself, read by its last job, over that after its first. */
-        (void)snprintf(line, sizeof line,
-                "seq %lld | run -j1 --shell '[ {} = 200 -o {} = %lld ] && grep VmHWM "
-                "/proc/$PPID/status | tr -dc 0-9 && echo; true'",
-                n, n);
-        TEST_DEADLINE(600);
-        shell_run(&s, line);
-        long long first = atoll(s.out), last = strchr(s.out, '\n') ? atoll(strchr(s.out, '\n')) : 0;
-        CHECK_INT(first, >, 0);
-        CHECK_INT(last, <, first + 1024);
-        scratch_leave(path);
-}

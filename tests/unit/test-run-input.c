@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* The files that the tables below name: /dev/fd/N of these, put in for '@1', '@2', '@3'. */
@@ -249,4 +251,55 @@ TEST(endless, "a record without an end is refused before memory runs out", "[uni
         CHECK_INT(n, ==, -EMSGSIZE);
         CHECK_INT(r.buffer.n, <, 2 * RECORDS_LONGEST);
         records_close(&r);
+}
+
+/* Reads what is there, where nobody waits for more. */
+static void read_shared(int from, int to, int how)
+{
+        struct records r;
+        const char *record = "";
+        size_t length;
+
+        records_open(&r, from, '\n');
+        records_share(&r);
+        if (how >= 0) {
+                if (r.reads != r.fd)
+                        (void)close(r.reads);
+                r.reads = r.fd;
+                r.how = how;
+        }
+        for (int i = 0; i < 2; i++) {
+                REQUIRE_OK(records_fill(&r));
+                CHECK_INT(records_next(&r, &record, &length), ==, -EAGAIN);
+                CHECK(!r.ended);
+                REQUIRE(write(to, "a\n", 2) == 2);
+                REQUIRE_OK(records_fill(&r));
+                CHECK_INT(records_next(&r, &record, &length), ==, 1);
+                CHECK_STR(record, "a");
+        }
+        /* It is as it was for who shares it. */
+        CHECK_INT(fcntl(from, F_GETFL) & O_NONBLOCK, ==, 0);
+        (void)close(to);
+        REQUIRE_OK(records_fill(&r));
+        CHECK_INT(records_next(&r, &record, &length), ==, 0);
+        records_close(&r);
+}
+
+TEST(shared, "what another reader may take is read without waiting for it", "[unit][run]")
+{
+        struct iovec part = { .iov_base = (char[1]){ 0 }, .iov_len = 1 };
+        int ends[2];
+
+        REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+        read_shared(ends[0], ends[1], -1);
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+        read_shared(ends[0], ends[1], -1);
+        REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+        if (preadv2(ends[0], &part, 1, -1, RWF_NOWAIT) < 0 && errno == EAGAIN) {
+                read_shared(ends[0], ends[1], RECORDS_NOWAIT);
+                return;
+        }
+        /* Before Linux 6.4 there is no such read of a pipe, and the other way must do. */
+        (void)close(ends[0]);
+        (void)close(ends[1]);
 }

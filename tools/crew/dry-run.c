@@ -20,7 +20,7 @@ int dry_run(struct input *in, const struct template *t)
 
         while ((r = input_next(in, &values, why)) != 0) {
                 if (r == -EAGAIN) {
-                        r = input_fill(in, why);
+                        r = input_fill_later(in, why);
                         if (r == 0)
                                 continue;
                 }

@@ -98,9 +98,10 @@ static int wanted(const struct input *in, const char *row)
         return !(in->o.skip_empty && blank(row));
 }
 
-static int open_file(struct records *r, const char *name, char delimiter, char why[256])
+static int open_file(struct records *r, const char *name, int flags, char delimiter, char why[256])
 {
-        int fd = strcmp(name, "-") == 0 ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
+        int fd = strcmp(name, "-") == 0 ? STDIN_FILENO
+                                        : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | flags);
 
         if (fd < 0) {
                 int err = errno;
@@ -143,7 +144,7 @@ static int load_file(struct input *in, const char *name, struct rows *rows, char
         struct records records;
         const char *row;
         size_t length;
-        int r = open_file(&records, name, in->o.delimiter, why), keep;
+        int r = open_file(&records, name, 0, in->o.delimiter, why), keep;
 
         if (r < 0)
                 return r;
@@ -191,8 +192,11 @@ int input_new(struct input **out, const struct input_options *o, char why[256])
         for (size_t i = o->link_all ? 0 : 1; i < o->n_sources && r >= 0; i++)
                 r = load(in, &o->sources[i], &in->rows[i], why);
         if (r >= 0 && !o->link_all && o->sources[0].kind == INPUT_FILE) {
-                r = open_file(&in->stream, o->sources[0].words[0], o->delimiter, why);
+                /* Of a FIFO, the writer is waited for by the run, not by this. */
+                r = open_file(&in->stream, o->sources[0].words[0], O_NONBLOCK, o->delimiter, why);
                 in->streams = r >= 0;
+                if (in->streams)
+                        records_share(&in->stream);
         }
         if (r < 0) {
                 input_free(in);
@@ -375,6 +379,14 @@ int input_fill(struct input *in, char why[256])
         int r = records_fill(&in->stream);
 
         return r < 0 ? unreadable(r, in->o.sources[0].words[0], in->streamed + 1, why) : 0;
+}
+
+int input_fill_later(struct input *in, char why[256])
+{
+        struct pollfd p = { .fd = in->stream.fd, .events = POLLIN };
+
+        (void)poll(&p, 1, -1);
+        return input_fill(in, why);
 }
 
 uint64_t input_total(const struct input *in)

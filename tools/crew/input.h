@@ -60,8 +60,14 @@ void input_release(struct input_values *values);
 /* What to poll when input_next() says -EAGAIN. */
 int input_fd(const struct input *in);
 
-/* Reads more, which blocks if input_fd() has nothing. */
+/*
+ * Reads more if there is more now; it need not be so only because input_fd() had something, which
+ * others may have taken.
+ */
 int input_fill(struct input *in, char why[256]);
+
+/* The same, once there is more. */
+int input_fill_later(struct input *in, char why[256]);
 
 /* How many jobs there will be in all; 0 if that cannot be known yet. */
 uint64_t input_total(const struct input *in);

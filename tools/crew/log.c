@@ -10,11 +10,15 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
-enum { LOCK_PATIENCE_MS = 2000 };
+enum { LOCK_PATIENCE_MS = 2000, LOCK_TELL_MS = 500 };
 
 struct log {
+        const char *path;
+        bool appends, resumes;
         int fd;
         enum run_log_format format;
         struct log_entries known;
@@ -30,81 +34,120 @@ struct line {
 static const char titles[] =
         "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-static int refuse(const char *path, int err, char why[256])
+static int refuse(const struct log *l, int err, char why[256])
 {
-        (void)snprintf(why, 256, "--joblog: '%s': %s", path,
-                err == EWOULDBLOCK ? "another run writes to it" : strerror(err));
-        return err == EWOULDBLOCK ? -EBUSY : -err;
+        (void)snprintf(why, 256, "--joblog: '%s': %s", l->path, strerror(err));
+        return -err;
 }
 
-/* Reads what is there, and leaves the end at the last whole line. */
-static int resume(struct log *l, const char *path, char why[256])
+/* Which process has the lock, as far as the kernel shows it; 0: unknown. */
+static pid_t holder(int fd)
 {
-        uint64_t whole;
-        int r = log_read(&l->known, l->fd, &whole);
+        FILE *locks = fopen("/proc/locks", "re");
+        unsigned long long inode;
+        unsigned major, minor;
+        char line[256];
+        struct stat st;
+        pid_t found = 0;
+        int pid;
 
-        if (r == -EILSEQ || r == -EMSGSIZE) {
-                (void)snprintf(why, 256, "--joblog: '%s' is not a log", path);
-                return r;
+        if (fstat(fd, &st) != 0)
+                st = (struct stat){ 0 };
+        while (locks && !found && fgets(line, sizeof line, locks)) {
+                if (sscanf(line, "%*u: FLOCK %*s WRITE %d %x:%x:%llu", &pid, &major, &minor,
+                            &inode) == 4 &&
+                        inode == st.st_ino && makedev(major, minor) == st.st_dev)
+                        found = pid;
         }
-        if (r == 0 && ftruncate(l->fd, (off_t)whole) != 0)
-                r = -errno;
-        return r < 0 ? refuse(path, -r, why) : 0;
+        if (locks)
+                (void)fclose(locks);
+        return found;
 }
 
-/* A run that was killed a moment ago may still hold it: its processes end one after the other. */
-static int lock(int fd)
+/* "another run (process 123)" */
+static const char *other_run(int fd, char text[64])
 {
-        int64_t end = crew_clock() + CREW_MS(LOCK_PATIENCE_MS);
+        pid_t pid = holder(fd);
+
+        (void)snprintf(text, 64, pid ? "another run (process %d)" : "another run", (int)pid);
+        return text;
+}
+
+static int lock(struct log *l, char why[256])
+{
+        int64_t end = crew_clock() + CREW_MS(l->resumes ? LOCK_TELL_MS : LOCK_PATIENCE_MS);
         const struct timespec pause = { .tv_nsec = 10000000 };
+        char run[64];
         int r;
 
-        while ((r = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK &&
+        while ((r = flock(l->fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK &&
                 crew_clock() < end)
                 (void)nanosleep(&pause, NULL);
-        return r;
-}
-
-static int begin(
-        struct log *l, const struct run_options *o, const char *path, bool append, char why[256])
-{
-        off_t size;
-
-        if (lock(l->fd) != 0)
-                return refuse(path, errno, why);
-        if (o->resume || o->resume_failed) {
-                int r = resume(l, path, why);
-
-                if (r < 0)
-                        return r;
-        } else if (!append && ftruncate(l->fd, 0) != 0 && errno != EINVAL)
-                return refuse(path, errno, why);
-        size = lseek(l->fd, 0, SEEK_END);
-        if (size <= 0 && l->format == RUN_LOG_GNU &&
-                write(l->fd, titles, sizeof titles - 1) != sizeof titles - 1)
-                return refuse(path, errno, why);
-        return 0;
+        if (r != 0 && errno == EWOULDBLOCK && !l->resumes) {
+                (void)snprintf(why, 256, "--joblog: '%s': %s writes to it", l->path,
+                        other_run(l->fd, run));
+                return -EBUSY;
+        }
+        if (r != 0 && errno == EWOULDBLOCK) {
+                cli_complain(
+                        "waiting for %s to let go of the log '%s'", other_run(l->fd, run), l->path);
+                while ((r = flock(l->fd, LOCK_EX)) != 0 && errno == EINTR)
+                        continue;
+        }
+        return r != 0 ? refuse(l, errno, why) : 0;
 }
 
 int log_open(struct log **result, const struct run_options *o, char why[256])
 {
-        bool append = *o->log == '+';
-        const char *path = o->log + append;
         struct log *l = must_have(sizeof *l);
         int r;
 
+        l->appends = *o->log == '+';
+        l->path = o->log + l->appends;
+        l->resumes = o->resume || o->resume_failed;
         l->format = o->log_format;
-        l->fd = crew__above_stdio(open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-        if (l->fd < 0)
-                r = refuse(path, errno, why);
-        else
-                r = begin(l, o, path, append, why);
+        l->fd = crew__above_stdio(open(l->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+        r = l->fd < 0 ? refuse(l, errno, why) : lock(l, why);
         if (r < 0) {
                 log_close(l);
                 return r;
         }
         *result = l;
         return 0;
+}
+
+/* Reads what is there, and leaves the end at the last whole line. */
+static int resume(struct log *l, char why[256])
+{
+        uint64_t whole;
+        int r = log_read(&l->known, l->fd, &whole);
+
+        if (r == -EILSEQ || r == -EMSGSIZE) {
+                (void)snprintf(why, 256, "--joblog: '%s' is not a log", l->path);
+                return r;
+        }
+        if (r == 0 && ftruncate(l->fd, (off_t)whole) != 0)
+                r = -errno;
+        return r < 0 ? refuse(l, -r, why) : 0;
+}
+
+int log_begin(struct log *l, char why[256])
+{
+        off_t size;
+        ssize_t n;
+
+        if (l->resumes) {
+                int r = resume(l, why);
+
+                if (r < 0)
+                        return r;
+        } else if (!l->appends && ftruncate(l->fd, 0) != 0 && errno != EINVAL)
+                return refuse(l, errno, why);
+        size = lseek(l->fd, 0, SEEK_END);
+        if (size > 0 || l->format != RUN_LOG_GNU)
+                return 0;
+        n = write(l->fd, titles, sizeof titles - 1);
+        return n == sizeof titles - 1 ? 0 : refuse(l, n < 0 ? errno : ENOSPC, why);
 }
 
 void log_close(struct log *l)

@@ -34,10 +34,18 @@ struct ending {
 enum log_known { LOG_UNKNOWN, LOG_SUCCEEDED, LOG_FAILED, LOG_OTHER_COMMAND };
 
 /*
- * Opens it; to resume, what is in it is read, and a line that was cut short is removed. 0, or a
- * negative errno with words in `why`: -EBUSY another run writes to it.
+ * Opens it and makes it this run's; nothing in it changes yet. Who resumes waits for the run that
+ * has it, however long, and says so; to be called where Ctrl-C still ends the process. Others wait
+ * a moment, since what a killed run leaves behind ends one after the other. 0, or a negative errno
+ * with words in `why`: -EBUSY another run writes to it.
  */
 int log_open(struct log **l, const struct run_options *o, char why[256]);
+
+/*
+ * Empties it or, to resume, reads what is in it and removes a line that was cut short. 0, or a
+ * negative errno with words in `why`.
+ */
+int log_begin(struct log *l, char why[256]);
 void log_close(struct log *l);
 
 /* What the log said about a job when it was opened. */

@@ -17,7 +17,7 @@ static int first_values(struct input *in, struct input_values *values)
         int r;
 
         while ((r = input_next(in, values, why)) == -EAGAIN) {
-                r = input_fill(in, why);
+                r = input_fill_later(in, why);
                 if (r < 0)
                         break;
         }

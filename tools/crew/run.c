@@ -75,10 +75,10 @@ static int check_directory(const char *directory)
         return -1;
 }
 
-/* Everything that can fail before a job has run. */
-static int prepare(struct parts *p, const struct run_options *o)
+/* What may have to wait for others, in a process that a signal still ends. */
+static int gather(struct parts *p, const struct run_options *o)
 {
-        char why[256], words[512];
+        char why[256];
 
         if (make_templates(p, o) < 0 || check_directory(o->directory) < 0)
                 return -1;
@@ -86,13 +86,21 @@ static int prepare(struct parts *p, const struct run_options *o)
                 cli_complain("reading values from the terminal; Ctrl-D ends them");
         if (input_new(&p->input, &o->input, why) < 0)
                 return complained(why);
-        if (o->dry_run || o->sandbox.explain)
-                return 0;
+        if (o->log && !o->dry_run && !o->sandbox.explain && log_open(&p->log, o, why) < 0)
+                return complained(why);
+        return 0;
+}
+
+/* Everything else that can fail before a job has run. */
+static int prepare(struct parts *p, const struct run_options *o)
+{
+        char why[256], words[512];
+
         if (profile_make(&o->sandbox.profile, &p->policy, words, sizeof words) < 0)
                 return complained(words);
         if (words[0])
                 cli_complain("%s", words);
-        if (o->log && log_open(&p->log, o, why) < 0)
+        if (p->log && log_begin(p->log, why) < 0)
                 return complained(why);
         if (o->trace && trace_open(&p->trace, o->trace, why) < 0)
                 return complained(why);
@@ -226,26 +234,31 @@ static void fill_standard_descriptors(void)
         }
 }
 
-static int work(
-        const struct run_options *o, struct engine *engine, uint64_t ignored, struct shared *shared)
+static int work(struct parts *p, const struct run_options *o, struct engine *engine,
+        uint64_t ignored, struct shared *shared)
 {
-        struct parts parts = { .terminal = -1 };
-        int status = RUN_TROUBLE;
+        if (o->dry_run)
+                return dry_run(p->input, p->command);
+        if (o->sandbox.explain)
+                return run_explain(o, p->input, p->command);
+        return prepare(p, o) < 0 ? RUN_TROUBLE : go(p, o, engine, ignored, shared);
+}
 
-        if (prepare(&parts, o) == 0) {
-                if (o->dry_run)
-                        status = dry_run(parts.input, parts.command);
-                else if (o->sandbox.explain)
-                        status = run_explain(o, parts.input, parts.command);
-                else
-                        status = go(&parts, o, engine, ignored, shared);
-        }
-        let_go(&parts);
+/*
+ * No exit handlers in the two processes of an engine, nor in the job of another run (a leak
+ * checker's would fail): one is the first of its namespace, one can fork no more once that has
+ * ended, one may not trace.
+ */
+static int leave(int status, bool engine)
+{
+        if (engine || getenv("CREW_SEQ"))
+                _exit(cli_finish(status));
         return status;
 }
 
 int crew_run_main(int argc, char **argv)
 {
+        struct parts parts = { .terminal = -1 };
         struct engine engine = { 0 };
         struct shared *shared;
         struct run_options o;
@@ -265,20 +278,22 @@ int crew_run_main(int argc, char **argv)
                 cli_complain("out of memory");
                 return RUN_TROUBLE;
         }
+        if (gather(&parts, &o) < 0) {
+                let_go(&parts);
+                run_options_free(&o);
+                return leave(RUN_TROUBLE, false);
+        }
         alone = o.dry_run || o.sandbox.explain;
         ignored = alone ? 0 : signals_begin();
         works = alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r);
-        if (works)
-                r = work(&o, &engine, ignored, shared);
+        if (works) {
+                r = work(&parts, &o, &engine, ignored, shared);
+                let_go(&parts);
+        }
         run_options_free(&o);
         /* Whoever started us sees why; a shell stops its loop. The first process of a namespace is
          * immune to its own signals. */
         if (shared->ended_by && !engine.isolated)
                 signals_die(shared->ended_by);
-        /* No exit handlers in the two processes of an engine, nor in the job of another run (a leak
-         * checker's would fail): one is the first of its namespace, one can fork no more once that
-         * has ended, one may not trace. */
-        if (!works || engine.isolated || getenv("CREW_SEQ"))
-                _exit(cli_finish(r));
-        return r;
+        return leave(r, !works || engine.isolated);
 }

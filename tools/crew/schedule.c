@@ -64,10 +64,18 @@ static void read_pipe(struct run *run, struct job *j, int which)
                         (unsigned long long)j->seq, crew_error_text(r));
 }
 
+/* Nobody would tell of what there is to do: then it is better to end. */
+static void cannot_wait(struct run *run, int error)
+{
+        schedule_trouble(run, "cannot wait for what jobs print: %s", crew_error_text(error));
+        schedule_stop(run, STOP_KILL);
+}
+
 /* Stops and resumes reading from jobs that print faster than somebody reads. */
 static void pause_pipes(struct run *run)
 {
         bool full = output_lines_full(run->maker.output);
+        int r = 0;
 
         CREW__EACH (at, &run->running) {
                 struct job *j = CREW__OF(at, struct job, link);
@@ -78,9 +86,11 @@ static void pause_pipes(struct run *run)
                         if (full)
                                 (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
                         else
-                                (void)crew_waiter_fd(run->waiter, j->pipes[i], EPOLLIN,
+                                r = crew_waiter_fd(run->waiter, j->pipes[i], EPOLLIN,
                                         schedule_tag(j, TAG_OUT + i));
-                        j->paused[i] = full;
+                        j->paused[i] = full || r < 0;
+                        if (r < 0)
+                                cannot_wait(run, r);
                 }
         }
 }
@@ -96,9 +106,16 @@ static void flush(struct run *run)
                 if (!crew__link_alone(&s->items))
                         progress_clear(&run->progress);
                 waits = sink_flush(s);
-                if (waits && !run->sinks_wait[i])
-                        (void)crew_waiter_fd(run->waiter, s->fd, EPOLLOUT, tag);
-                else if (!waits && run->sinks_wait[i])
+                if (waits && !run->sinks_wait[i]) {
+                        int r = crew_waiter_fd(run->waiter, s->fd, EPOLLOUT, tag);
+
+                        if (r < 0) {
+                                cannot_wait(run, r);
+                                s->gone = true;
+                                s->error = -r;
+                                waits = sink_flush(s);
+                        }
+                } else if (!waits && run->sinks_wait[i])
                         (void)crew_waiter_cancel(run->waiter, tag);
                 run->sinks_wait[i] = waits;
                 if (i == OUTPUT_OUT && s->error)

@@ -5,9 +5,11 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct trace {
         FILE *out;
@@ -18,12 +20,19 @@ struct trace {
 
 int trace_open(struct trace **result, const char *path, char why[256])
 {
-        FILE *out = fopen(path, "we");
+        /* A FIFO that nobody reads is an error; waiting for its reader would hold up the run. */
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0666);
+        FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
         struct trace *t;
+
+        if (out)
+                (void)fcntl(fd, F_SETFL, O_WRONLY);
 
         if (!out) {
                 int err = errno;
 
+                if (fd >= 0)
+                        (void)close(fd);
                 (void)snprintf(why, 256, "--trace: '%s': %s", path, strerror(err));
                 return -err;
         }
