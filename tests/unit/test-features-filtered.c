@@ -54,6 +54,7 @@ static const struct {
         { CREW__ROBUST_LIST, SYS_get_robust_list },
         { CREW__ROBUST_LIST, SYS_set_robust_list },
         { CREW__USERNS, SYS_unshare },
+        { CREW__FUTEX_WAITV, SYS_futex_waitv },
 };
 
 enum { N_GATES = sizeof gates / sizeof *gates };
