@@ -33,7 +33,7 @@ static void stage(enum phase phase, int sig, int countdown)
 
 static void happen(enum phase phase, const crew__zygote *z)
 {
-        if (scene.phase != phase || atomic_load(&scene.countdown) == 0 ||
+        if (atomic_load(&scene.phase) != (int)phase || atomic_load(&scene.countdown) == 0 ||
                 atomic_fetch_sub(&scene.countdown, 1) != 1)
                 return;
         (void)kill(crew__zygote_pid(z), scene.sig);
