@@ -111,6 +111,14 @@ static const struct spec specs[CREW__FEATURES] = {
                         .instead = "kills what it can find",
                         .needs = NONE,
                 },
+        [CREW__FUTEX_WAITV] =
+                {
+                        .name = "futex_waitv",
+                        .what = "sleeps on two words: one wake less a task",
+                        .since = "5.16",
+                        .instead = "the pool's thread passes the wake on",
+                        .needs = NONE,
+                },
 };
 
 _Atomic uint32_t crew__feature_answers[CREW__FEATURES];

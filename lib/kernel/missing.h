@@ -42,6 +42,17 @@ enum {
 #        define FUTEX2_PRIVATE 128
 #endif
 
+/* One word of futex_waitv(), 5.16; <linux/futex.h> of Debian 12 has it, older ones do not. */
+struct crew__futex_waitv {
+        uint64_t val;
+        uint64_t uaddr;
+        uint32_t flags; /* FUTEX2_SIZE_U32 */
+        uint32_t reserved;
+};
+#ifndef SYS_futex_waitv
+#        define SYS_futex_waitv 449
+#endif
+
 #ifndef MFD_NOEXEC_SEAL
 #        define MFD_NOEXEC_SEAL 0x0008U /* 6.3 */
 #endif

@@ -32,7 +32,8 @@
 
 /* Without a child at all these may be tried in the host. */
 #define HARMLESS                                                                                   \
-        (BIT(CREW__NOEXEC_SEAL) | BIT(CREW__CLOSE_RANGE) | BIT(CREW__LANDLOCK) | BIT(CREW__CLONE3))
+        (BIT(CREW__NOEXEC_SEAL) | BIT(CREW__CLOSE_RANGE) | BIT(CREW__LANDLOCK) |                   \
+                BIT(CREW__CLONE3) | BIT(CREW__FUTEX_WAITV))
 #define PLAIN (HARMLESS | BIT(CREW__PIDFD_INFO) | BIT(CREW__ROBUST_LIST))
 #define RING (BIT(CREW__IO_URING) | BIT(CREW__URING_WAITID) | BIT(CREW__URING_FUTEX))
 
@@ -159,6 +160,15 @@ static int try_landlock(void)
         return abi < 0 ? abi : abi > 0 ? 0 : -EOPNOTSUPP;
 }
 
+/* The words are not what is waited for: EAGAIN comes from a kernel that compared. */
+static int try_futex_waitv(void)
+{
+        static const _Atomic uint32_t word;
+        int r = crew__sys_futex_wait_either(&word, 1, &word, 1, 0);
+
+        return r == -EAGAIN ? 0 : r < 0 ? r : -EPROTO;
+}
+
 static int try_die_with_lock(struct trial *trial)
 {
         trial->head.list.next = &trial->head.list;
@@ -177,6 +187,7 @@ static const struct {
         { CREW__CLOSE_RANGE, try_close_range },
         { CREW__LANDLOCK, try_landlock },
         { CREW__CLONE3, try_clone3 },
+        { CREW__FUTEX_WAITV, try_futex_waitv },
 };
 
 static bool begin(struct trial *trial, enum crew__feature feature)

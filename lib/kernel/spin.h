@@ -9,7 +9,8 @@
  * spinning for a partner that needs this very CPU costs its whole time slice. Nothing says
  * beforehand which it is, so whoever waits keeps a budget: a spin that paid off raises it, one that
  * did not lowers it, down to nothing. Every so often a full spin is tried nevertheless, longer than
- * a wake takes, so that two partners who put each other to sleep find back.
+ * a wake takes, so that two partners who put each other to sleep find back: what it had to wait for
+ * is then the budget, twice over, as shorter spins would only miss it again.
  */
 
 #include <stdatomic.h>
@@ -52,6 +53,18 @@ static inline void crew__spin_learn(crew__spin *spin, bool paid)
         else
                 budget -= budget / 4 + (budget ? 1 : 0);
         atomic_store_explicit(&spin->budget, budget, memory_order_relaxed);
+}
+
+/* A spin that paid after `ns`: the next ones may last as long, and as long again. */
+static inline void crew__spin_paid_after(crew__spin *spin, int64_t ns)
+{
+        uint32_t budget = atomic_load_explicit(&spin->budget, memory_order_relaxed);
+        int64_t enough = 2 * ns + CREW__SPIN_LEAST;
+
+        if (enough > CREW__SPIN_MOST)
+                enough = CREW__SPIN_MOST;
+        if (budget < enough)
+                atomic_store_explicit(&spin->budget, (uint32_t)enough, memory_order_relaxed);
 }
 
 #endif

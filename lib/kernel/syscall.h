@@ -128,6 +128,24 @@ static inline int crew__sys_futex_wait(
                 (long)&until, 0, (long)FUTEX_BITSET_MATCH_ANY);
 }
 
+/*
+ * The same for two words: sleeps while each is what is expected of it. Other than above, the kernel
+ * goes on with it silently after an SA_RESTART handler. -ENOSYS: ask for CREW__FUTEX_WAITV.
+ */
+static inline int crew__sys_futex_wait_either(const _Atomic uint32_t *one, uint32_t expected,
+        const _Atomic uint32_t *other, uint32_t expected_there, int64_t deadline)
+{
+        struct timespec until = crew__timespec(deadline > 0 ? deadline : 0);
+        const struct crew__futex_waitv words[] = {
+                { .val = expected, .uaddr = (uintptr_t)one, .flags = FUTEX2_SIZE_U32 },
+                { .val = expected_there, .uaddr = (uintptr_t)other, .flags = FUTEX2_SIZE_U32 },
+        };
+        int r = (int)crew__syscall(
+                SYS_futex_waitv, (long)words, 2, 0, (long)&until, CLOCK_MONOTONIC, 0);
+
+        return r > 0 ? 0 : r;
+}
+
 /* Wakes up to n sleepers; answers how many. */
 static inline int crew__sys_futex_wake(_Atomic uint32_t *word, int n)
 {

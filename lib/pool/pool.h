@@ -24,6 +24,7 @@
 
 #include "base/list.h"
 #include "kernel/generation.h"
+#include "kernel/spin.h"
 #include "pool/zygote.h"
 
 #include <crew/pool.h>
@@ -154,6 +155,7 @@ typedef struct crew__worker {
         bool ever;        /* there was one before */
         uint64_t traced;  /* entries of its tape that were taken out */
         bool overdue;     /* ASKED: the zygote did not answer in time; a second look decides */
+        _Atomic bool waited_at; /* somebody sleeps at the lane, beside the driver: see watch.c */
 } crew__worker;
 
 /* A queue that the workers share with the program. */
@@ -217,8 +219,8 @@ struct crew_pool {
         _Atomic uint32_t rounds;   /* counts rounds of drivers without a thread, and callbacks */
         _Atomic bool orphan;       /* freed by a callback: the thread frees it */
         _Atomic int watchers;      /* of results that are ready: see watch.c */
-        _Atomic bool watching;     /* one of them is at it, and has these: */
-        uint32_t watch_budget, watches;
+        _Atomic bool watching;     /* one of them is at it */
+        crew__spin watch_spin;     /* its budget */
 };
 
 struct crew_imap {
@@ -346,8 +348,9 @@ int crew__watch_zygote(crew_pool *p);
 
 /* watch.c */
 
-/* A caller that waits for a result looks for it for a moment. The pool may be gone then. */
-void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline);
+/* A caller that waits for a result looks for it for a moment, and for one of its `own`, where no
+ * signal handler ends the wait, also sleeps. The pool may be gone then. */
+void crew__pool_watch(crew_pool *p, crew_result *job, int64_t deadline, bool own);
 /* Until nobody looks any more. */
 void crew__pool_unwatched(crew_pool *p);
 
@@ -390,6 +393,9 @@ void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
  * do at once. The driver's, without the lock. */
 bool crew__take_births(crew_pool *p, int64_t now);
 bool crew__make_workers(crew_pool *p, int64_t now);
+/* The first row from `from` on for which a worker is to be asked now; n_workers: none. Under the
+ * lock. */
+unsigned crew__missing_worker(const crew_pool *p, unsigned from, int64_t now);
 
 /* pulse.c */
 

@@ -27,12 +27,17 @@ static bool is_ready(crew_result *r)
         return word & CREW__READY || (word & CREW__CALLED && crew__driving == r->pool);
 }
 
-static int await(crew_result *r, int64_t deadline)
+static int await_result(crew_result *r, int64_t deadline, bool own)
 {
         if (is_ready(r))
                 return 0;
-        crew__pool_watch(r->pool, r, deadline);
+        crew__pool_watch(r->pool, r, deadline, own);
         return is_ready(r) ? 0 : crew__pool_await(r->pool, &r->word, CREW__READY, deadline);
+}
+
+static int await(crew_result *r, int64_t deadline)
+{
+        return await_result(r, deadline, false);
 }
 
 bool crew_result_ready(crew_result *r)
@@ -207,7 +212,7 @@ static ssize_t finish_own(
         ssize_t r;
 
         do
-                r = await(job, deadline);
+                r = await_result(job, deadline, true);
         while (r == -EINTR);
         if (r < 0 && !is_ready(job)) {
                 (void)crew_result_cancel(job, 0);

@@ -23,6 +23,16 @@
 /* Long enough to believe that nothing will happen. Waiting in vain, never judged for being late. */
 #define FACT_NEVER PEER_MS(120)
 
+/* Where another process is to make the call, which cannot skip. A size that no version had is
+ * EINVAL wherever there is the call. */
+static inline void fact_needs_clone3(void)
+{
+        int r = crew__sys_clone3(NULL, 0);
+
+        if (r != -EINVAL)
+                SKIP("no clone3: %s", strerror(-r));
+}
+
 /* The bare system call: no pthread_atfork handler, no repair of the C library. 0 in the child. */
 static inline pid_t fact_clone(int exit_signal, uint64_t flags, int *pidfd)
 {

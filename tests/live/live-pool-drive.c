@@ -4,6 +4,8 @@
 
 #include "pool-help.h"
 
+#include <crew/features.h>
+
 #include <poll.h>
 
 POOL_WARM_UP
@@ -58,6 +60,47 @@ TEST(callback, "a callback sees its result and may submit, but not wait", "[live
         REQUIRE_OK(crew_pool_close(p));
         CHECK_INT(crew_pool_join(p, CREW_S(5)), ==, 0);
         (void)crew_result_free(b.result);
+}
+
+/* Keeps the driver until told, at most for 20 s. */
+static void stay(crew_result *r, void *user)
+{
+        struct board *b = user;
+
+        (void)r;
+        (void)__atomic_fetch_add(&b->calls, 1, __ATOMIC_SEQ_CST);
+        for (int i = 0; i < 20000 && !__atomic_load_n(&b->end, __ATOMIC_SEQ_CST); i++)
+                pause_ms(1);
+        (void)__atomic_fetch_add(&b->calls, 1, __ATOMIC_SEQ_CST);
+}
+
+TEST(own_lane, "an apply hears of its result from the worker, whatever the driver is at",
+        "[live][pool]")
+{
+        crew_feature waitv = { .size = sizeof waitv };
+        crew_auto(pool) p = new_pool(1, NULL);
+        struct board b = { .pool = p };
+        int value = 4, out = 0, ms = 50;
+
+        REQUIRE_OK(crew_feature_get((unsigned)crew_feature_find("futex_waitv"), &waitv));
+        if (waitv.state != CREW_FEATURE_YES)
+                SKIP("no futex_waitv");
+        REQUIRE_OK(crew_pool_apply_async(p, task_twice, &value, sizeof value, NULL,
+                CREW_OPT(task, .done = stay, .user = &b)));
+        REQUIRE(called(&b, 1));
+        /* Long enough that no spin sees its end. */
+        CHECK_INT(
+                crew_pool_apply(p, task_sleep, &ms, sizeof ms, &out, sizeof out, CREW_S(10), NULL),
+                ==, sizeof out);
+        CHECK_INT(crew_pool_apply(
+                          p, task_twice, &value, sizeof value, &out, sizeof out, CREW_S(10), NULL),
+                ==, sizeof out);
+        CHECK_INT(out, ==, 8);
+        CHECK_INT(calls_of(&b), ==, 1);
+        __atomic_store_n(&b.end, 1, __ATOMIC_SEQ_CST);
+        CHECK(called(&b, 2));
+        REQUIRE_OK(crew_pool_close(p));
+        CHECK_INT(crew_pool_join(p, CREW_S(5)), ==, 0);
 }
 
 static void end_it(crew_result *r, void *user)

@@ -437,14 +437,14 @@ static int change_root(void *arg)
 
 static int look_at_limits(void *arg)
 {
+        const int *nice = arg;
         struct rlimit files;
         cpu_set_t cpus;
 
-        (void)arg;
         if (getrlimit(RLIMIT_NOFILE, &files) < 0 || sched_getaffinity(0, sizeof cpus, &cpus) < 0)
                 return 255;
         return (files.rlim_cur == 77) + 2 * (CPU_COUNT(&cpus) == 1) +
-               4 * (getpriority(PRIO_PROCESS, 0) == 3);
+               4 * (getpriority(PRIO_PROCESS, 0) == *nice);
 }
 
 TEST_FRESH(sandbox, "a sandbox holds, and says what it refused")
@@ -466,6 +466,7 @@ TEST_FRESH(sandbox, "a sandbox holds, and says what it refused")
 TEST_FRESH(limits, "limits, processors and priority are as asked for")
 {
         crew_limits limits = { .size = sizeof limits, .open_files = 77 };
+        int nice = getpriority(PRIO_PROCESS, 0) + 3;
         crew_auto(process) p = NULL;
         unsigned cpu = 0;
         cpu_set_t cpus;
@@ -473,9 +474,9 @@ TEST_FRESH(limits, "limits, processors and priority are as asked for")
         REQUIRE(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
         while (!CPU_ISSET(cpu, &cpus))
                 cpu++;
-        REQUIRE_OK(crew_process_launch(&p, look_at_limits, NULL,
-                CREW_OPT(process, .method = host_method, .limits = &limits, .cpus = &cpu,
-                        .n_cpus = 1, .nice = 3)));
+        REQUIRE_OK(crew_process_launch(&p, look_at_limits, &nice,
+                CREW_OPT(process, .method = host_method, .arg_size = sizeof nice, .limits = &limits,
+                        .cpus = &cpu, .n_cpus = 1, .nice = 3)));
         CHECK_INT(join_code(p), ==, 7);
 }
 
