@@ -4,6 +4,7 @@
  */
 
 #include "peer.h"
+#include "xterm.h"
 
 #include <crew/crew.h>
 #include <ctype.h>
@@ -20,246 +21,27 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { MOST_ROWS = 60, MOST_COLUMNS = 200, PATIENCE_S = 15 };
+enum { PATIENCE_S = 15 };
 
-/*
- * As much of an xterm as its description in terminfo lets a program use. What else arrives is
- * `foreign`: a program's name that got through, say. A character that is not ASCII is shown as '?'.
- */
-struct terminal {
-        int fd, tty; /* both sides */
-        pid_t pid;
-        int rows, columns, y, x;
-        int top, bottom; /* what scrolls */
-        char cells[MOST_ROWS][MOST_COLUMNS + 1];
-        char last;
-        bool other_screen, hidden; /* the alternate screen is shown; the cursor is not */
-        bool ended;
-        int foreign;
-        char odd[128]; /* the first of them */
-        char sequence[64];
-        size_t n;
-        struct termios before;
-};
-
-static struct terminal t;
-
-static void note_foreign(void)
-{
-        if (t.foreign++ == 0)
-                (void)snprintf(
-                        t.odd, sizeof t.odd, "ESC%.60s", t.n ? t.sequence + 1 : "-less byte");
-}
-
-static void blank(int y, int from, int to)
-{
-        for (int x = from; x < to && x < MOST_COLUMNS; x++)
-                t.cells[y][x] = ' ';
-}
-
-static void clear_rows(int from, int to)
-{
-        for (int y = from; y < to && y < MOST_ROWS; y++)
-                blank(y, 0, MOST_COLUMNS);
-}
-
-static void put(char c)
-{
-        if (t.x >= t.columns) {
-                t.x = 0;
-                t.y += t.y < t.rows - 1;
-        }
-        t.cells[t.y][t.x++] = c;
-        t.last = c;
-}
-
-static void shift_row(int by)
-{
-        char *at = &t.cells[t.y][t.x];
-        size_t width = (size_t)(t.columns - t.x), n = (size_t)abs(by);
-
-        n = n < width ? n : width;
-        if (by > 0) {
-                memmove(at + n, at, width - n);
-                memset(at, ' ', n);
-        } else {
-                memmove(at, at + n, width - n);
-                memset(at + width - n, ' ', n);
-        }
-}
-
-/* Rows from `y` on that scroll move down, or up if `by` is negative. */
-static void shift_rows(int y, int by)
-{
-        size_t size = sizeof t.cells[0] * (size_t)(t.bottom - y);
-
-        if (y < t.top || y > t.bottom)
-                return;
-        for (; by > 0; by--) {
-                memmove(t.cells[y + 1], t.cells[y], size);
-                clear_rows(y, y + 1);
-        }
-        for (; by < 0; by++) {
-                memmove(t.cells[y], t.cells[y + 1], size);
-                clear_rows(t.bottom, t.bottom + 1);
-        }
-}
-
-static void set_mode(const char *modes, bool on)
-{
-        if (strcmp(modes, "?1049") == 0)
-                t.other_screen = on;
-        else if (strcmp(modes, "?25") == 0)
-                t.hidden = !on;
-        else if (strcmp(modes, "?12") != 0 && strcmp(modes, "?12;25") != 0 &&
-                 strcmp(modes, "?1") != 0 && strcmp(modes, "?7") != 0 && strcmp(modes, "4") != 0)
-                note_foreign();
-        if (strcmp(modes, "?12;25") == 0)
-                t.hidden = !on;
-}
-
-/* ESC [ NUMBERS FINAL, all of it in t.sequence. */
-static void control(char final)
-{
-        int a = 0, b = 0, given = sscanf(t.sequence + 2, "%d;%d", &a, &b);
-        int one = given >= 1 && a > 0 ? a : 1;
-
-        t.sequence[t.n - 1] = '\0';
-        switch (final) {
-        case 'H':
-                t.y = one - 1 < t.rows ? one - 1 : t.rows - 1;
-                t.x = b > 0 ? b - 1 : 0;
-                break;
-        case 'A':
-                t.y = t.y > one ? t.y - one : 0;
-                break;
-        case 'B':
-                t.y = t.y + one < t.rows ? t.y + one : t.rows - 1;
-                break;
-        case 'C':
-                t.x += one;
-                break;
-        case 'D':
-                t.x = t.x > one ? t.x - one : 0;
-                break;
-        case 'G':
-                t.x = one - 1;
-                break;
-        case 'd':
-                t.y = one - 1 < t.rows ? one - 1 : t.rows - 1;
-                break;
-        case 'J':
-                blank(t.y, a == 0 ? t.x : 0, t.columns);
-                clear_rows(a == 2 ? 0 : t.y + 1, t.rows);
-                break;
-        case 'K':
-                blank(t.y, a == 0 ? t.x : 0, a == 1 ? t.x + 1 : t.columns);
-                break;
-        case 'X':
-                blank(t.y, t.x, t.x + one);
-                break;
-        case '@':
-                shift_row(one);
-                break;
-        case 'P':
-                shift_row(-one);
-                break;
-        case 'L':
-                shift_rows(t.y, one);
-                break;
-        case 'M':
-                shift_rows(t.y, -one);
-                break;
-        case 'S':
-                shift_rows(t.top, -one);
-                break;
-        case 'b':
-                for (int i = 0; i < one; i++)
-                        put(t.last);
-                break;
-        case 'h':
-        case 'l':
-                set_mode(t.sequence + 2, final == 'h');
-                break;
-        case 'm': /* colours */
-        case 't': /* xterm's stack of titles, by smcup and rmcup */
-                break;
-        case 'r':
-                t.top = one - 1;
-                t.bottom = given == 2 && b <= t.rows ? b - 1 : t.rows - 1;
-                t.y = t.x = 0;
-                break;
-        default:
-                note_foreign();
-        }
-        if (t.x > t.columns)
-                t.x = t.columns;
-}
-
-/* Within an escape sequence. */
-static void escape(char c)
-{
-        bool ends;
-
-        t.sequence[t.n++] = c;
-        t.sequence[t.n] = '\0';
-        if (t.n == 2 && (c == '[' || c == '(' || c == ')'))
-                return;
-        if (t.sequence[1] == 'M' && t.y == t.top)
-                shift_rows(t.top, 1);
-        else if (t.sequence[1] == 'M')
-                t.y -= t.y > 0;
-        ends = t.sequence[1] != '[' || isalpha((unsigned char)c) || c == '@';
-        if (t.sequence[1] == '[' && ends)
-                control(c);
-        else if (ends && !strchr("()=>78M", t.sequence[1]))
-                note_foreign();
-        if (ends)
-                t.n = 0;
-        else if (t.n + 2 >= sizeof t.sequence) {
-                note_foreign();
-                t.n = 0;
-        }
-}
-
-static void take(char c)
-{
-        if (t.n > 0)
-                escape(c);
-        else if (c == '\033')
-                t.sequence[t.n++] = c;
-        else if (c == '\r')
-                t.x = 0;
-        else if (c == '\b')
-                t.x -= t.x > 0;
-        else if (c == '\t')
-                t.x = t.x + 8 - t.x % 8;
-        else if (c == '\n' && t.y == t.bottom)
-                shift_rows(t.top, -1);
-        else if (c == '\n')
-                t.y += t.y + 1 < t.rows;
-        else if ((unsigned char)c >= 0xc0)
-                put('?');
-        else if ((unsigned char)c >= ' ' && (unsigned char)c < 0x7f)
-                put(c);
-        else if ((unsigned char)c < 0x80 && c != 0x0e && c != 0x0f)
-                note_foreign();
-}
+static int side, tty; /* of the pseudo terminal */
+static pid_t top;
+static bool ended; /* nobody has the other side any more */
+static struct termios before;
 
 /* What has come so far; waits a moment for more. */
 static void listen(void)
 {
-        struct pollfd p = { .fd = t.fd, .events = POLLIN };
+        struct pollfd p = { .fd = side, .events = POLLIN };
         char piece[4096];
         ssize_t n;
 
         if (poll(&p, 1, 20) <= 0)
                 return;
-        n = read(t.fd, piece, sizeof piece);
+        n = read(side, piece, sizeof piece);
         if (n <= 0)
-                t.ended = true;
+                ended = true;
         for (ssize_t i = 0; i < n; i++)
-                take(piece[i]);
+                xterm_take(piece[i]);
 }
 
 static int row_of(const char *text)
@@ -284,7 +66,7 @@ static int await(const char *text, bool there)
         int64_t until = peer_now() + test_slow(PEER_MS(1000) * PATIENCE_S);
         int row;
 
-        while ((row = row_of(text), (row >= 0) != there) && peer_now() < until && !t.ended)
+        while ((row = row_of(text), (row >= 0) != there) && peer_now() < until && !ended)
                 listen();
         if ((row >= 0) != there) {
                 show_screen();
@@ -299,7 +81,7 @@ static void await_at(const char *text, int row)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(1000) * PATIENCE_S);
 
-        while (!strstr(t.cells[row], text) && peer_now() < until && !t.ended)
+        while (!strstr(t.cells[row], text) && peer_now() < until && !ended)
                 listen();
         if (!CHECK(strstr(t.cells[row], text) != NULL)) {
                 show_screen();
@@ -309,22 +91,15 @@ static void await_at(const char *text, int row)
 
 static void keys(const char *text)
 {
-        REQUIRE(write(t.fd, text, strlen(text)) == (ssize_t)strlen(text));
+        REQUIRE(write(side, text, strlen(text)) == (ssize_t)strlen(text));
 }
 
 static void resize(int rows, int columns)
 {
         struct winsize size = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns };
 
-        for (int y = 0; y < rows; y++)
-                blank(y, columns, MOST_COLUMNS);
-        clear_rows(rows, MOST_ROWS);
-        t.rows = rows;
-        t.columns = columns;
-        t.top = 0;
-        t.bottom = rows - 1;
-        t.y = t.y < rows ? t.y : rows - 1;
-        REQUIRE(ioctl(t.fd, TIOCSWINSZ, &size) == 0);
+        xterm_resize(rows, columns);
+        REQUIRE(ioctl(side, TIOCSWINSZ, &size) == 0);
 }
 
 /* The command in a session of its own, on a new terminal of that size. */
@@ -333,24 +108,22 @@ static void open_top(int rows, int columns, const char *option, const char *argu
         const char *tool = getenv("CREW_TOOL");
         struct winsize size = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns };
         char name[64];
-        int tty;
 
         if (!tool)
                 SKIP("CREW_TOOL does not name the command");
         if (access("/lib/terminfo/x/xterm", R_OK) != 0 &&
                 access("/usr/share/terminfo/x/xterm", R_OK) != 0)
                 SKIP("nobody has described an xterm here");
-        t = (struct terminal){ .rows = rows, .columns = columns, .bottom = rows - 1 };
-        clear_rows(0, MOST_ROWS);
-        if (openpty(&t.fd, &tty, name, NULL, &size) != 0)
+        xterm_begin(rows, columns);
+        ended = false;
+        if (openpty(&side, &tty, name, NULL, &size) != 0)
                 SKIP("no pseudo terminal: %s", strerror(errno));
-        (void)fcntl(t.fd, F_SETFD, FD_CLOEXEC);
+        (void)fcntl(side, F_SETFD, FD_CLOEXEC);
         (void)fcntl(tty, F_SETFD, FD_CLOEXEC);
-        t.tty = tty;
-        REQUIRE(tcgetattr(tty, &t.before) == 0);
-        t.pid = fork();
-        REQUIRE(t.pid >= 0);
-        if (t.pid == 0) {
+        REQUIRE(tcgetattr(tty, &before) == 0);
+        top = fork();
+        REQUIRE(top >= 0);
+        if (top == 0) {
                 (void)setsid();
                 (void)ioctl(tty, TIOCSCTTY, 0);
                 for (int i = 0; i < 3; i++)
@@ -372,19 +145,19 @@ static void check_clean(void)
 {
         struct termios after;
 
-        while (poll(&(struct pollfd){ .fd = t.fd, .events = POLLIN }, 1, 0) > 0 && !t.ended)
+        while (poll(&(struct pollfd){ .fd = side, .events = POLLIN }, 1, 0) > 0 && !ended)
                 listen();
         CHECK(!t.other_screen);
         CHECK(!t.hidden);
         if (t.foreign)
                 INFO("foreign: %s", t.odd);
         CHECK_INT(t.foreign, ==, 0);
-        REQUIRE(tcgetattr(t.tty, &after) == 0);
-        CHECK_INT(after.c_iflag, ==, t.before.c_iflag);
-        CHECK_INT(after.c_oflag, ==, t.before.c_oflag);
-        CHECK_INT(after.c_lflag, ==, t.before.c_lflag);
-        CHECK_INT(after.c_cflag, ==, t.before.c_cflag);
-        CHECK(memcmp(after.c_cc, t.before.c_cc, sizeof after.c_cc) == 0);
+        REQUIRE(tcgetattr(tty, &after) == 0);
+        CHECK_INT(after.c_iflag, ==, before.c_iflag);
+        CHECK_INT(after.c_oflag, ==, before.c_oflag);
+        CHECK_INT(after.c_lflag, ==, before.c_lflag);
+        CHECK_INT(after.c_cflag, ==, before.c_cflag);
+        CHECK(memcmp(after.c_cc, before.c_cc, sizeof after.c_cc) == 0);
 }
 
 /* Its exit status, or 1000 + the signal that ended it, or 2000 + the one that stopped it. */
@@ -394,12 +167,12 @@ static int end_of(int options)
         int status = 0;
         pid_t got;
 
-        while ((got = waitpid(t.pid, &status, options | WNOHANG)) == 0 && peer_now() < until)
+        while ((got = waitpid(top, &status, options | WNOHANG)) == 0 && peer_now() < until)
                 listen();
-        if (!CHECK(got == t.pid)) {
+        if (!CHECK(got == top)) {
                 show_screen();
-                (void)kill(t.pid, SIGKILL);
-                REQUIRE(waitpid(t.pid, &status, 0) == t.pid);
+                (void)kill(top, SIGKILL);
+                REQUIRE(waitpid(top, &status, 0) == top);
         }
         return WIFSTOPPED(status)    ? 2000 + WSTOPSIG(status)
                : WIFSIGNALED(status) ? 1000 + WTERMSIG(status)
@@ -408,8 +181,8 @@ static int end_of(int options)
 
 static void close_top(void)
 {
-        (void)close(t.fd);
-        (void)close(t.tty);
+        (void)close(side);
+        (void)close(tty);
 }
 
 /* A child that is there until it is ended, with a name. */
@@ -496,12 +269,12 @@ TEST(resized, "it follows the size of the terminal, while stopped, too", "[live]
                 CHECK_INT(await("crew top", true), ==, 0);
                 await_at("q quit", sizes[i][0] - 1);
         }
-        REQUIRE(kill(t.pid, SIGTSTP) == 0);
+        REQUIRE(kill(top, SIGTSTP) == 0);
         CHECK_INT(end_of(WUNTRACED), ==, 2000 + SIGSTOP);
         check_clean();
         clear_rows(0, MOST_ROWS);
         resize(12, 60);
-        REQUIRE(kill(t.pid, SIGCONT) == 0);
+        REQUIRE(kill(top, SIGCONT) == 0);
         await_at("q quit", 11);
         CHECK(t.other_screen && t.hidden);
         keys("q");
@@ -596,14 +369,14 @@ TEST(killed, "a process is signalled only after a question that was answered wit
         close_top();
 }
 
-TEST(ended, "whatever ends or stops it, the terminal is as it was", "[live][top]")
+TEST(left_clean, "whatever ends or stops it, the terminal is as it was", "[live][top]")
 {
         static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGSEGV };
 
         for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
                 open_top(24, 80, NULL, NULL);
                 INFO("signal %d", signals[i]);
-                REQUIRE(kill(t.pid, signals[i]) == 0);
+                REQUIRE(kill(top, signals[i]) == 0);
                 CHECK_INT(end_of(0), ==, 1000 + signals[i]);
                 check_clean();
                 close_top();
@@ -622,7 +395,7 @@ TEST(ended, "whatever ends or stops it, the terminal is as it was", "[live][top]
         keys("\032");
         CHECK_INT(end_of(WUNTRACED), ==, 2000 + SIGSTOP);
         check_clean();
-        REQUIRE(kill(t.pid, SIGCONT) == 0);
+        REQUIRE(kill(top, SIGCONT) == 0);
         keys("xq");
         CHECK_INT(end_of(0), ==, 0);
         check_clean();
@@ -634,9 +407,9 @@ TEST(hung_up, "a terminal that goes away ends it", "[live][top]")
         int status;
 
         open_top(24, 80, NULL, NULL);
-        REQUIRE(close(t.tty) == 0);
-        REQUIRE(close(t.fd) == 0);
-        t.fd = t.tty = -1;
+        REQUIRE(close(tty) == 0);
+        REQUIRE(close(side) == 0);
+        side = tty = -1;
         status = end_of(0);
         CHECK(status == 0 || status == 1000 + SIGHUP);
 }
