@@ -16,7 +16,7 @@ enum phase { ASKED, BORN, RUNNING, CLOSING, PHASES };
 
 static struct {
         _Atomic int countdown; /* of births or releases, until it happens; 0: never */
-        _Atomic int phase; /* enum phase */
+        _Atomic int phase;     /* enum phase */
         _Atomic int sig;
         _Atomic pid_t zygote;
         _Atomic bool impatient; /* the zygote is waited for 20 ms, not 5 s */
