@@ -186,6 +186,12 @@ static bool help(void)
         return key != TOP_END;
 }
 
+static void ask_filter(struct top *t)
+{
+        if (!top_screen_ask("filter: ", t->filter, sizeof t->filter))
+                t->filter[0] = '\0';
+}
+
 /* What a key does; false: the end. */
 static bool obey(struct top *t, int key)
 {
@@ -218,8 +224,7 @@ static bool obey(struct top *t, int key)
                 t->key = NULL;
                 break;
         case '/':
-                if (!top_screen_ask("filter: ", t->filter, sizeof t->filter))
-                        t->filter[0] = '\0';
+                ask_filter(t);
                 break;
         case 'T':
                 signal_marked(t, SIGTERM, "TERM");
@@ -253,8 +258,6 @@ static bool obey(struct top *t, int key)
                 break;
         case KEY_END:
                 go(t, (long)t->lines.n);
-                break;
-        default:
                 break;
         }
         return true;
