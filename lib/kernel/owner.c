@@ -92,6 +92,14 @@ bool crew__thread_is_runnable(uint32_t tid)
         return !blindfolded && read_stat(tid, &stat) && stat.state == 'R';
 }
 
+bool crew__claim_is_newer(uint64_t claim, uint32_t tid)
+{
+        struct stat_text stat;
+
+        return !blindfolded && read_stat(tid, &stat) && stat.start &&
+               stat.start < claim >> CREW__CLAIM_TID_BITS;
+}
+
 bool crew__claim_is_dead(uint64_t claim)
 {
         return is_dead(claim, false);

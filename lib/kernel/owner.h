@@ -37,6 +37,9 @@ bool crew__claim_is_dead(uint64_t claim);
 /* The same for a process, whose claim is that of its first thread: dead are all its threads. */
 bool crew__process_is_dead(uint64_t claim);
 
+/* Did the thread `tid` start before this claim was made, by a tick at least? "No" if nobody tells. */
+bool crew__claim_is_newer(uint64_t claim, uint32_t tid);
+
 /* Does that thread run, or wait for a processor? "No" if nobody tells. */
 bool crew__thread_is_runnable(uint32_t tid);
 

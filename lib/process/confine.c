@@ -4,8 +4,10 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "kernel/features.h"
+#include "kernel/owner.h"
 #include "kernel/syscall.h"
 #include "process/image.h"
+#include "process/starter.h"
 #include "sandbox/pack.h"
 
 #include <stdio.h>
@@ -34,7 +36,7 @@ size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIM
 
 bool crew__confine_wanted(const crew_process_options *o)
 {
-        return o->limits || o->sandbox || o->policy || o->nice || o->n_cpus || o->on_violation ||
+        return o->limits || o->sandbox || o->policy || o->starter || o->nice || o->n_cpus || o->on_violation ||
                o->flags & CREW_PROCESS_REPORT;
 }
 
@@ -42,6 +44,9 @@ static int check(const crew_process_options *o)
 {
         bool sandbox = o->sandbox || o->policy;
 
+        if (o->starter && (sandbox || o->on_violation || o->flags & CREW_PROCESS_REPORT))
+                return crew__fail(EINVAL, "process: its starter has the sandbox; no sandbox, policy, "
+                                          "on_violation or CREW_PROCESS_REPORT beside it");
         if (o->sandbox && o->policy)
                 return crew__fail(EINVAL, "process: both sandbox (words) and policy; choose one");
         if (o->on_violation != CREW_VIOLATION_KILL && o->on_violation != CREW_VIOLATION_DENY)
@@ -90,15 +95,31 @@ static int set_limits(crew__confine *c, const crew_limits *limits)
         return r;
 }
 
-/* A program's handlers are lost at its exec: there the filter itself, or its listener, decides. */
+enum crew__strictness crew__confine_strictness(bool reports, bool deny)
+{
+        /* A program's handlers are lost at its exec: the filter itself, or its listener, decides. The
+         * child takes the listener's descriptor out of the host's table by close_range(). */
+        if (reports && crew__has(CREW__SECCOMP_NOTIFY) && crew__has(CREW__CLOSE_RANGE))
+                return CREW__NOTIFY;
+        return deny ? CREW__FOREIGN : CREW__HARD;
+}
+
 static enum crew__strictness strictness(const crew__confine *c, bool program)
 {
+        if (program)
+                return crew__confine_strictness(c->reports, c->deny);
+        return c->deny ? CREW__SOFT : CREW__HARD;
+}
+
+static int borrow_plan(crew__confine *c, crew_starter *starter, bool program)
+{
         if (!program)
-                return c->deny ? CREW__SOFT : CREW__HARD;
-        /* The child takes the listener's descriptor out of the host's table by close_range(). */
-        if (c->reports && crew__has(CREW__SECCOMP_NOTIFY) && crew__has(CREW__CLOSE_RANGE))
-                return CREW__NOTIFY;
-        return c->deny ? CREW__FOREIGN : CREW__HARD;
+                return crew__fail(EINVAL, "process: a starter starts programs only");
+        c->starter = crew__starter_ref(starter);
+        c->plan = crew__starter_plan(starter);
+        c->deny = crew__starter_denies(starter);
+        (void)snprintf(c->words, sizeof c->words, "%s", crew__starter_words(starter));
+        return 0;
 }
 
 static int set_plan(crew__confine *c, const crew_process_options *o, bool program)
@@ -108,6 +129,8 @@ static int set_plan(crew__confine *c, const crew_process_options *o, bool progra
         crew_sandbox *own = NULL;
         int r = 0;
 
+        if (o->starter)
+                return borrow_plan(c, o->starter, program);
         if (!policy && !o->sandbox && !c->n_limits)
                 return 0;
         if (!policy) {
@@ -150,14 +173,43 @@ int crew__confine_new(crew__confine *c, const crew_process_options *o, bool prog
 
 void crew__confine_free(crew__confine *c)
 {
-        crew__plan_put(c->plan);
+        crew__confine_let_go(c);
+        if (!c->starter)
+                crew__plan_put(c->plan);
         c->plan = NULL;
+        c->starter = crew__starter_unref(c->starter);
         free(c->cpus);
         c->cpus = NULL;
         if (c->note && !c->lent)
                 (void)munmap(c->note, sizeof *c->note);
         c->note = NULL;
-        c->listener = crew__close(c->listener);
+}
+
+int crew__confine_take(crew__confine *c)
+{
+        int r = crew__starter_enter(c->starter);
+
+        if (r == 0)
+                r = crew__starter_take(c->starter);
+        if (r < 0)
+                return r;
+        c->under_way = true;
+        c->listener = crew__starter_listener(c->starter);
+        /* What a program before it left behind is under the same filter. */
+        c->notes = (crew__notes){ .since = crew__claim_make(0) };
+        return 0;
+}
+
+void crew__confine_let_go(crew__confine *c)
+{
+        (void)pthread_mutex_lock(&c->serving);
+        if (!c->starter)
+                (void)crew__close(c->listener);
+        else if (c->under_way)
+                crew__starter_give(c->starter);
+        c->under_way = false;
+        c->listener = -1;
+        (void)pthread_mutex_unlock(&c->serving);
 }
 
 int crew__confine_open(crew__confine *c)

@@ -24,6 +24,8 @@ typedef struct crew__confine {
         char words[40];         /* of it, for inspectors */
         struct crew__limit limits[CREW__LIMITS];
         size_t n_limits;
+        crew_starter *starter; /* whose thread starts it, or NULL; the plan is that one's, then */
+        bool under_way;        /* and it was taken */
         bool deny;    /* on_violation */
         bool reports; /* CREW_PROCESS_REPORT */
         int nice;
@@ -40,11 +42,19 @@ typedef struct crew__confine {
 /* The list that crew__plan_apply() takes; how many there are. */
 size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS]);
 
+/* What happens to refused calls of a program. */
+enum crew__strictness crew__confine_strictness(bool reports, bool deny);
+
 bool crew__confine_wanted(const crew_process_options *o);
 
 /* Checks and prepares. -EINVAL, what crew_sandbox_new() and crew__plan_get() answer; with words. */
 int crew__confine_new(crew__confine *c, const crew_process_options *o, bool program);
 void crew__confine_free(crew__confine *c);
+
+/* Of a program with a starter: takes that, before the start. -EBUSY, -ECHILD. */
+int crew__confine_take(crew__confine *c);
+/* Gives the starter back, or closes the listener: it has ended, or never began. */
+void crew__confine_let_go(crew__confine *c);
 
 /* Before the start of a fork: the note. -ENOMEM. */
 int crew__confine_open(crew__confine *c);

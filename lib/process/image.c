@@ -243,11 +243,17 @@ static int confine_listening(crew__image *m)
         return arrange(m);
 }
 
+/* Born under the filter it has nothing to listen for. */
+static bool listens(const crew__image *m)
+{
+        return m->plan && m->plan->notify && !m->application.filtered;
+}
+
 static int confine(crew__image *m)
 {
         int step, r;
 
-        if (m->plan && m->plan->notify)
+        if (listens(m))
                 return confine_listening(m);
         r = arrange(m);
         if (r < 0 || !m->plan)
@@ -310,7 +316,7 @@ int crew__image_start(crew__image *m, int *pidfd)
                 .stack_size = m->stack_size,
                 .pidfd = pidfd,
                 .alive = &m->busy,
-                .files = m->plan && m->plan->notify,
+                .files = listens(m),
                 .cgroup = -1,
         };
         int pid = -ENOSYS;
@@ -321,7 +327,8 @@ int crew__image_start(crew__image *m, int *pidfd)
         atomic_store(&m->apart, CREW__TOGETHER);
         m->application.keep_all = true;
         atomic_store(&m->busy, 1);
-        if (crew__has(CREW__CLONE3))
+        /* The filter refuses clone3, whose flags it cannot see. */
+        if (!m->application.filtered && crew__has(CREW__CLONE3))
                 pid = crew__sys_vm_child(&c, true, child_of_clone3, m);
         if (pid == -ENOSYS || pid == -EINVAL || pid == -EPERM)
                 pid = crew__sys_vm_child(&c, false, child_of_clone, m);

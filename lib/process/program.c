@@ -8,6 +8,7 @@
 #include "kernel/vmclone.h"
 #include "process/guardian.h"
 #include "process/process.h"
+#include "process/starter.h"
 
 #include <limits.h>
 #include <string.h>
@@ -131,6 +132,7 @@ static void fill(crew__image *m, const crew__launch *l)
         m->cpus = s->confine.cpus;
         m->cpus_size = s->confine.cpus_size;
         m->plan = s->confine.plan;
+        m->application.filtered = s->confine.starter;
         m->application.limits = s->confine.limits;
         m->application.n_limits = s->confine.n_limits;
 }
@@ -161,7 +163,7 @@ static int listen(crew_process *p, crew__image *m)
 {
         int r;
 
-        if (!m->plan || !m->plan->notify)
+        if (!m->plan || !m->plan->notify || m->application.filtered)
                 return 0;
         r = crew__image_listener(m);
         if (r >= 0)
@@ -192,15 +194,38 @@ static int failed(const crew_process *p, int err)
         }
 }
 
+static int start_image(crew_process *p, crew__image *m, int *pidfd)
+{
+        crew__confine *c = p->setup ? &p->setup->confine : NULL;
+        int r;
+
+        if (!m->application.filtered) {
+                r = crew__image_start(m, pidfd);
+                return r < 0 ? failed(p, -r) : r;
+        }
+        r = crew__confine_take(c);
+        if (r == -EBUSY)
+                return crew__fail(EBUSY,
+                        "process %s: its starter has another process, whose handle was not freed",
+                        p->name);
+        if (r < 0)
+                return r;
+        r = crew__starter_start(c->starter, m, pidfd);
+        if (r >= 0)
+                return r;
+        crew__confine_let_go(c);
+        return failed(p, -r);
+}
+
 int crew__program_run(crew__launch *l, crew__image *m)
 {
         crew_process *p = l->p;
         int pidfd = -1, pid, r;
 
         fill(m, l);
-        pid = crew__image_start(m, &pidfd);
+        pid = start_image(p, m, &pidfd);
         if (pid < 0)
-                return failed(p, -pid);
+                return pid;
         p->pid = pid;
         p->pidfd = crew__above_stdio(pidfd);
         r = guard(l, m);
@@ -208,6 +233,8 @@ int crew__program_run(crew__launch *l, crew__image *m)
                 r = listen(p, m);
         if (r < 0) {
                 send_away(p);
+                if (m->application.filtered)
+                        crew__confine_let_go(&p->setup->confine);
                 if (!crew__image_busy(m))
                         m->listener = crew__close(m->listener);
         }
@@ -260,5 +287,6 @@ int crew__program_await(crew_process *p)
         (void)crew__pidfd_collect(p->pidfd, &ending);
         p->pidfd = crew__close(p->pidfd);
         crew__setup_hang_up(p->setup);
+        crew__confine_let_go(&p->setup->confine);
         return cannot_run(p);
 }

@@ -39,11 +39,7 @@ int crew__process_watch(crew_process *p, int64_t deadline)
 
 void crew__process_unwatch(crew_process *p)
 {
-        crew__confine *c = &p->setup->confine;
-
-        (void)pthread_mutex_lock(&c->serving);
-        c->listener = crew__close(c->listener);
-        (void)pthread_mutex_unlock(&c->serving);
+        crew__confine_let_go(&p->setup->confine);
 }
 
 static int enter(const crew_process *p)

@@ -149,6 +149,18 @@ static int load_filter(const crew__filter *f, int *listener)
         return r < 0 ? r : 0;
 }
 
+int crew__plan_load(const crew__plan *p, int *listener, int *step)
+{
+        int r;
+
+        *step = CREW__STEP_NO_NEW_PRIVS;
+        r = crew__sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0);
+        if (r < 0)
+                return r;
+        *step = CREW__STEP_FILTER;
+        return load_filter(&p->filter, p->notify ? listener : NULL);
+}
+
 int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int *step)
 {
         int r = 0;
@@ -162,8 +174,10 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
         r = set_limits(a);
         if (r < 0 || p->none)
                 return r;
-        *step = CREW__STEP_NO_NEW_PRIVS;
-        r = crew__sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0);
+        if (!a->filtered) {
+                *step = CREW__STEP_NO_NEW_PRIVS;
+                r = crew__sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0);
+        }
         if (r < 0)
                 return r;
         *step = CREW__STEP_LANDLOCK;
@@ -174,7 +188,7 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
                 (void)crew__sys_close(p->ruleset.fd);
         *step = CREW__STEP_SELF_TEST;
         r = crew__ruleset_test(&p->ruleset);
-        if (r < 0)
+        if (r < 0 || a->filtered)
                 return r;
         *step = CREW__STEP_HANDLER;
         if (p->reports)

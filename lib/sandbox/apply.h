@@ -60,6 +60,7 @@ struct crew__application {
         size_t n_keep;
         bool keep_all;     /* closes nothing but the ruleset ... */
         bool shared_files; /* ... and not that: the descriptors are the parent's too */
+        bool filtered;     /* it was born under the filter: crew__plan_load() */
         bool keep_core;    /* leaves the limit of core dumps as it is */
         const struct crew__limit *limits;
         size_t n_limits;
@@ -89,6 +90,12 @@ const char *crew__step_name(int step);
  * that fails leaves those before it in force.
  */
 int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int *step);
+
+/*
+ * The filter alone, with no_new_privs, for a thread whose children shall have it from birth: their
+ * crew__plan_apply() does the rest. *listener as in the application, where the plan notifies.
+ */
+int crew__plan_load(const crew__plan *p, int *listener, int *step);
 
 /*
  * What the C library and this one set up at first use, which a sandbox would refuse: malloc's

@@ -2,6 +2,7 @@
 #include "sandbox/notify.h"
 
 #include "base/cleanup.h"
+#include "kernel/owner.h"
 #include "kernel/syscall.h"
 
 #include <errno.h>
@@ -78,7 +79,8 @@ static void answer(int listener, const crew__plan *plan, bool kill, crew__notes 
         crew__violation_of(&plan->scope, asked->data.nr, args, &v);
         v.tid = (pid_t)asked->pid;
         v.ip = asked->data.instruction_pointer;
-        if (!polite(asked, &v, &plan->scope, &error)) {
+        if (!polite(asked, &v, &plan->scope, &error) &&
+                !(notes->since && crew__claim_is_newer(notes->since, asked->pid))) {
                 if (notes->count++ == 0)
                         notes->first = v;
         }

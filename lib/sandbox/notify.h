@@ -13,6 +13,8 @@
 
 /* What one listener was told so far. */
 typedef struct crew__notes {
+        uint64_t since; /* a claim, or 0: whoever started before is under the filter, too, and none
+                           of those that this is about; it is answered, and not counted */
         uint64_t count;
         crew__violation first; /* if count */
 } crew__notes;

@@ -81,16 +81,44 @@ static int open_output(const struct job_maker *m, struct job *j, char why[256])
         return r;
 }
 
+void job_maker_free(struct job_maker *m)
+{
+        for (unsigned i = 0; i < m->n_starters; i++)
+                (void)crew_starter_free(m->starters[i]);
+        free(m->starters);
+        environment_free(&m->environment);
+}
+
+/* What starts the sandboxed jobs of a slot, or NULL: they enter their sandbox one by one. */
+static crew_starter *starter_of(struct job_maker *m, unsigned slot)
+{
+        if (!m->policy)
+                return NULL;
+        if (slot > m->n_starters) {
+                m->starters = must_grow(m->starters, slot * sizeof *m->starters);
+                while (m->n_starters < slot)
+                        m->starters[m->n_starters++] = NULL;
+        }
+        if (!m->starters[slot - 1] && !m->no_more_starters &&
+                crew_starter_new(&m->starters[slot - 1], m->policy, m->o->sandbox.on_violation,
+                        CREW_PROCESS_REPORT) < 0)
+                m->no_more_starters = true;
+        return m->starters[slot - 1];
+}
+
 static int make_process(struct job_maker *m, struct job *j)
 {
         struct template_values v = { j->values.at, j->values.n, j->seq, j->slot };
         int kind = m->o->output == RUN_UNGROUPED ? CREW_STDIO_INHERIT : CREW_STDIO_PIPE;
+        crew_starter *starter = starter_of(m, j->slot);
+        const crew_sandbox *policy = starter ? NULL : m->policy;
         crew_process_options options = {
                 .size = sizeof options,
                 .flags = CREW_PROCESS_DAEMON | (m->o->tty ? 0 : CREW_PROCESS_SESSION) |
-                         (m->policy ? CREW_PROCESS_REPORT : 0),
-                .policy = m->policy,
-                .on_violation = m->policy ? m->o->sandbox.on_violation : 0,
+                         (policy ? CREW_PROCESS_REPORT : 0),
+                .starter = starter,
+                .policy = policy,
+                .on_violation = policy ? m->o->sandbox.on_violation : 0,
                 .limits = m->o->sandbox.limited ? &m->o->sandbox.limits : NULL,
                 .env = environment_of(&m->environment, j->seq, j->slot),
                 .cwd = m->o->directory,

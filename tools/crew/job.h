@@ -42,7 +42,13 @@ struct job_maker {
         bool wants_command;
         int terminal; /* for --tty, or -1 */
         const crew_sandbox *policy; /* or NULL */
+        crew_starter **starters; /* one a slot, made when it is needed first; NULL: not yet */
+        unsigned n_starters;
+        bool no_more_starters; /* none could be made: jobs enter their sandbox themselves */
 };
+
+/* Frees what the making of jobs has gathered. */
+void job_maker_free(struct job_maker *m);
 
 struct job *job_new(const struct job_maker *m, uint64_t seq, struct input_values *values);
 void job_free(struct job *j);

@@ -220,7 +220,7 @@ static int go(struct parts *p, const struct run_options *o, struct engine *engin
         status = summary_status(&run);
         shared->ended_by = run.ended_by;
         free_jobs(&run);
-        environment_free(&run.maker.environment);
+        job_maker_free(&run.maker);
         (void)crew_waiter_free(run.waiter);
         return status;
 }
