@@ -140,16 +140,26 @@ bool crew__take_births(crew_pool *p, int64_t now)
         return did;
 }
 
+unsigned crew__missing_worker(const crew_pool *p, unsigned from, int64_t now)
+{
+        if (p->terminated || p->zygote_dead || p->spawn_at > now)
+                return p->n_workers;
+        while (from < p->n_workers && p->workers[from].state != CREW__EMPTY)
+                from++;
+        return from;
+}
+
 /* Asks for what is missing. True if there is more to do at once. */
 bool crew__make_workers(crew_pool *p, int64_t now)
 {
-        if (p->terminated || p->zygote_dead || p->spawn_at > now)
-                return false;
-        for (unsigned i = 0; i < p->n_workers && p->asked < CREW__ASK_AT_ONCE; i++) {
+        for (unsigned i = 0; p->asked < CREW__ASK_AT_ONCE; i++) {
                 int r;
 
-                if (p->workers[i].state != CREW__EMPTY)
-                        continue;
+                crew__pool_lock(p);
+                i = crew__missing_worker(p, i, now);
+                crew__pool_unlock(p);
+                if (i == p->n_workers)
+                        return false;
                 r = crew__worker_ask(p, &p->workers[i]);
                 if (r == -EAGAIN && p->asked)
                         return false;

@@ -247,15 +247,17 @@ static int listen_until(crew_pool *p, int64_t deadline)
 bool crew__drive(crew_pool *p)
 {
         int64_t now = crew_clock();
-        bool did;
+        bool did, missing;
 
         crew__pool_lock(p);
         did = look_after(p, now);
+        missing = crew__missing_worker(p, 0, now) < p->n_workers;
         crew__publish(p);
         crew__pool_unlock(p);
         did |= call_back(p);
         did |= crew__take_births(p, now);
-        did |= crew__make_workers(p, now);
+        if (missing)
+                did |= crew__make_workers(p, now);
         end_if_over(p);
         return did;
 }

@@ -164,8 +164,13 @@ static void hand_over(crew_imap *it, crew_result *job, crew_item *item)
                 it->slots[at] = NULL;
                 break;
         }
-        it->under_way--;
         it->returned++;
+        if (--it->under_way == 0) {
+                /* Who made it ready is still busy with `it`, under the lock, and from now on nobody
+                 * else is: the free that may follow needs no pool. */
+                crew__pool_lock(it->pool);
+                crew__pool_unlock(it->pool);
+        }
         it->last = job;
         *item = (crew_item){ .index = job->index, .status = job->reason };
         if (!job->reason) {

@@ -393,6 +393,9 @@ void crew__spawn_failed(crew_pool *p, unsigned row, int64_t now);
  * do at once. The driver's, without the lock. */
 bool crew__take_births(crew_pool *p, int64_t now);
 bool crew__make_workers(crew_pool *p, int64_t now);
+/* The first row from `from` on for which a worker is to be asked now; n_workers: none. Under the
+ * lock. */
+unsigned crew__missing_worker(const crew_pool *p, unsigned from, int64_t now);
 
 /* pulse.c */
 

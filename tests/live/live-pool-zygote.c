@@ -16,10 +16,10 @@ enum phase { ASKED, BORN, RUNNING, CLOSING, PHASES };
 
 static struct {
         _Atomic int countdown; /* of births or releases, until it happens; 0: never */
-        enum phase phase;
-        int sig;
+        _Atomic int phase;     /* enum phase */
+        _Atomic int sig;
         _Atomic pid_t zygote;
-        bool impatient; /* the zygote is waited for 20 ms, not 5 s */
+        _Atomic bool impatient; /* the zygote is waited for 20 ms, not 5 s */
 } scene;
 
 static void stage(enum phase phase, int sig, int countdown)
@@ -33,7 +33,7 @@ static void stage(enum phase phase, int sig, int countdown)
 
 static void happen(enum phase phase, const crew__zygote *z)
 {
-        if (scene.phase != phase || atomic_load(&scene.countdown) == 0 ||
+        if (atomic_load(&scene.phase) != (int)phase || atomic_load(&scene.countdown) == 0 ||
                 atomic_fetch_sub(&scene.countdown, 1) != 1)
                 return;
         (void)kill(crew__zygote_pid(z), scene.sig);
@@ -239,6 +239,16 @@ TEST(nobody_left, "a stopped zygote breaks a pool that has no worker left", "[li
         check_free(p, scene.zygote);
 }
 
+static bool does_not_answer(crew_pool *p)
+{
+        bool said;
+
+        crew__pool_lock(p);
+        said = strstr(p->last_words, "does not answer");
+        crew__pool_unlock(p);
+        return said;
+}
+
 TEST(asked_again, "a worker that did not come in time is asked for again", "[live][pool]")
 {
         crew_pool *p = replace(2, ASKED, SIGSTOP);
@@ -248,9 +258,9 @@ TEST(asked_again, "a worker that did not come in time is asked for again", "[liv
         while (p->workers[row].state != CREW__ASKED)
                 row = 1 - row;
         let_time_pass(p);
-        for (int ms = 0; ms < 10000 && !strstr(p->last_words, "does not answer"); ms++)
+        for (int ms = 0; ms < 10000 && !does_not_answer(p); ms++)
                 pause_ms(1);
-        CHECK(strstr(p->last_words, "does not answer"));
+        CHECK(does_not_answer(p));
         CHECK_INT(twice(p, 2), ==, 4);
         stage(RUNNING, 0, 0);
         CHECK_INT(kill(zygote, SIGCONT), ==, 0);

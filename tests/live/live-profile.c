@@ -288,7 +288,7 @@ TEST(outside, "with Landlock of Linux 6.12 a job cannot signal who started it", 
 {
         struct place at = place_new();
         struct profile p = { .kind = PROFILE_STANDARD, .wd = at.work };
-        char self[PATH_MAX] = "", script[PATH_MAX + 64], text[128];
+        char self[PATH_MAX] = "", script[PATH_MAX + 64], text[2048];
         crew_sandbox *s = make(&p);
 
         REQUIRE_OK(crew_sandbox_describe(s, text, sizeof text) > 0 ? 0 : -1);

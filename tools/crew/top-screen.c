@@ -12,6 +12,8 @@
 
 #include <curses.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -20,7 +22,8 @@
 
 enum { HEAD = 2, WIDEST = 28, COLOURS = 3 };
 
-static volatile sig_atomic_t ending, stopping, continued;
+static volatile sig_atomic_t ending, stopping, redrawing;
+static sigset_t unheld; /* what is heeded while keys are waited for, and only then */
 
 /* What a crash needs. */
 static struct termios before;
@@ -38,10 +41,11 @@ static void on_stop(int sig)
         stopping = 1;
 }
 
-static void on_continue(int sig)
+/* It goes on, or the size is another: what is on the terminal is not known any more. */
+static void on_change(int sig)
 {
         (void)sig;
-        continued = 1;
+        redrawing = 1;
 }
 
 static void on_crash(int sig)
@@ -59,7 +63,7 @@ static void remember(const char *capability)
         const char *text = tigetstr(capability);
         size_t n = text && text != (char *)-1 ? strcspn(text, "$") : 0;
 
-        if (n > sizeof farewell - farewell_size)
+        if (n == 0 || n > sizeof farewell - farewell_size)
                 return;
         memcpy(farewell + farewell_size, text, n);
         farewell_size += n;
@@ -77,7 +81,8 @@ int top_screen_open(void)
 {
         static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, 0 };
         static const int crashes[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, 0 };
-        static const int stop[] = { SIGTSTP, 0 }, go[] = { SIGCONT, 0 };
+        static const int stop[] = { SIGTSTP, 0 }, changes[] = { SIGCONT, SIGWINCH, 0 };
+        sigset_t held;
 
         if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
                 cli_complain("this takes a terminal; crew ps -w 1 prints to anything");
@@ -87,11 +92,19 @@ int top_screen_open(void)
         /* Before curses installs its own. */
         handle(on_end, ends);
         handle(on_stop, stop);
-        handle(on_continue, go);
         if (!newterm(NULL, stdout, stdin)) {
                 cli_complain("curses does not know this terminal (TERM)");
                 return CLI_FAILED;
         }
+        handle(on_change, changes);
+        /* Else one that comes before a wait would be seen only after it. */
+        (void)sigemptyset(&held);
+        for (int i = 0; ends[i]; i++)
+                (void)sigaddset(&held, ends[i]);
+        (void)sigaddset(&held, SIGTSTP);
+        (void)sigaddset(&held, SIGCONT);
+        (void)sigaddset(&held, SIGWINCH);
+        (void)sigprocmask(SIG_BLOCK, &held, &unheld);
         remember("sgr0");
         remember("cnorm");
         remember("rmkx");
@@ -114,10 +127,11 @@ int top_screen_open(void)
         return 0;
 }
 
-void top_screen_close(void)
+int top_screen_close(void)
 {
         if (!isendwin())
                 (void)endwin();
+        return ending;
 }
 
 size_t top_screen_rows(void)
@@ -267,8 +281,8 @@ static void draw_head(const struct top *t)
 
 void top_screen_draw(struct top *t)
 {
-        static const char keys[] = "q quit  Tab queues  < > sort  r reverse  t tree  / filter  T "
-                                   "TERM  K KILL  +- speed";
+        static const char keys[] = "q quit  ? help  Tab queues  < > sort  r reverse  t tree  / "
+                                   "filter  T TERM  K KILL";
         size_t width[TOP_MOST_COLUMNS] = { 0 }, rows = top_screen_rows();
 
         (void)erase();
@@ -289,13 +303,41 @@ void top_screen_draw(struct top *t)
         (void)refresh();
 }
 
+/* The size that the terminal has now; nobody is told of a change while stopped. */
+static void measure_screen(void)
+{
+        struct winsize size;
+
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col)
+                (void)resizeterm(size.ws_row, size.ws_col);
+}
+
+void top_screen_show(const char *const lines[])
+{
+        (void)erase();
+        for (int i = 0; lines[i] && i < LINES; i++) {
+                (void)move(i, 0);
+                put_cut(lines[i], (size_t)COLS - (i == LINES - 1));
+        }
+        (void)refresh();
+}
+
 /* Gives the terminal back, stops as the user wished, and takes it again. */
 static void stop(void)
 {
         stopping = 0;
         (void)endwin();
         (void)raise(SIGSTOP);
-        continued = 1;
+        redrawing = 1;
+}
+
+/* Waits for a key or a signal. False: the terminal is gone. */
+static bool await_key(int64_t ms)
+{
+        struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+        struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+        return ppoll(&p, 1, &time, &unheld) <= 0 || !(p.revents & (POLLHUP | POLLERR | POLLNVAL));
 }
 
 int top_screen_key(int64_t ms)
@@ -304,10 +346,11 @@ int top_screen_key(int64_t ms)
 
         if (stopping)
                 stop();
-        if (continued) {
-                continued = 0;
+        if (redrawing) {
+                redrawing = 0;
                 /* The shell may have set it to its liking. */
                 (void)reset_prog_mode();
+                measure_screen();
                 (void)curs_set(0);
                 (void)clearok(stdscr, TRUE);
                 (void)refresh();
@@ -315,16 +358,16 @@ int top_screen_key(int64_t ms)
         }
         if (ending)
                 return TOP_END;
-        timeout((int)ms);
-        errno = 0;
+        /* Curses may have read one already. */
+        timeout(0);
         key = getch();
-        if (ending)
+        if (key != ERR)
+                return key;
+        if (!await_key(ms) || ending)
                 return TOP_END;
-        /* The terminal is gone. */
-        if (key == ERR && errno == EIO)
-                return TOP_END;
-        if (stopping || continued)
+        if (stopping || redrawing)
                 return top_screen_key(0);
+        key = getch();
         return key == ERR ? 0 : key;
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "signals.h"
 
 #include <crew/crew.h>
 #include <curses.h>
@@ -60,6 +61,7 @@ static int arrange(struct top *t)
 
         lines_free(&t->lines);
         if (!lines_collect(&t->lines, t->table, &t->v, *t->filter ? wanted : NULL, t)) {
+                (void)top_screen_close();
                 cli_complain("no memory for the list");
                 return CLI_FAILED;
         }
@@ -84,7 +86,7 @@ static int look(struct top *t)
         crew_snapshot *now = NULL;
 
         if (crew_snapshot_new(&now, flags) < 0) {
-                top_screen_close();
+                (void)top_screen_close();
                 cli_complain("%s", crew_error_detail());
                 return CLI_FAILED;
         }
@@ -139,7 +141,11 @@ static void signal_marked(struct top *t, int sig, const char *name)
         fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
         (void)snprintf(question, sizeof question, "send %s to %s (pid %d)? type y: ", name, p->name,
                 (int)p->pid);
-        if (fd < 0 || !top_screen_ask(question, answer, sizeof answer) || answer[0] != 'y') {
+        if (fd < 0 && errno == ESRCH) {
+                (void)snprintf(t->message, sizeof t->message, "it has ended");
+        } else if (fd < 0) {
+                (void)snprintf(t->message, sizeof t->message, "%s: %s", name, strerror(errno));
+        } else if (!top_screen_ask(question, answer, sizeof answer) || answer[0] != 'y') {
                 (void)snprintf(t->message, sizeof t->message, "nothing was sent");
         } else if (crew_snapshot_new(&s, t->all ? CREW_SNAPSHOT_ALL : 0) < 0 ||
                    !(again = view_process(s, p->pid)) ||
@@ -156,6 +162,36 @@ static void signal_marked(struct top *t, int sig, const char *name)
         (void)crew_snapshot_free(s);
 }
 
+/* Until any key; false: a signal asks for the end. */
+static bool help(void)
+{
+        static const char *const lines[] = {
+                "q           quit",
+                "Tab         queues, or processes",
+                "< > arrows  the column to sort by",
+                "r  t        reverse; as a tree",
+                "/           only lines with a text",
+                "j k arrows  mark a process",
+                "T  K        send it TERM or KILL",
+                "+  -        look more, less often",
+                "any key goes back",
+                NULL,
+        };
+        int key;
+
+        do {
+                top_screen_show(lines);
+                key = top_screen_key(SLOWEST);
+        } while (key == 0 || key == KEY_RESIZE);
+        return key != TOP_END;
+}
+
+static void ask_filter(struct top *t)
+{
+        if (!top_screen_ask("filter: ", t->filter, sizeof t->filter))
+                t->filter[0] = '\0';
+}
+
 /* What a key does; false: the end. */
 static bool obey(struct top *t, int key)
 {
@@ -167,6 +203,9 @@ static bool obey(struct top *t, int key)
         case 'q':
         case TOP_END:
                 return false;
+        case '?':
+        case 'h':
+                return help();
         case '\t':
                 choose(t, t->table == &view_processes ? &view_queues : &view_processes);
                 break;
@@ -185,8 +224,7 @@ static bool obey(struct top *t, int key)
                 t->key = NULL;
                 break;
         case '/':
-                if (!top_screen_ask("filter: ", t->filter, sizeof t->filter))
-                        t->filter[0] = '\0';
+                ask_filter(t);
                 break;
         case 'T':
                 signal_marked(t, SIGTERM, "TERM");
@@ -220,8 +258,6 @@ static bool obey(struct top *t, int key)
                 break;
         case KEY_END:
                 go(t, (long)t->lines.n);
-                break;
-        default:
                 break;
         }
         return true;
@@ -270,14 +306,14 @@ int crew_top_main(int argc, char **argv)
                 .name = "crew top",
                 .operands = "",
                 .summary = "Shows the programs that use crew, live; see also crew ps.",
-                .details = "Keys: q quits, Tab switches to queues and back, < and > choose the\n"
-                           "column to sort by, r reverses, t shows the tree, / filters, T and K\n"
-                           "send TERM and KILL to the marked process after a question, + and -\n"
-                           "change the speed, arrows and page keys move.",
+                .details = "Keys: q quits, ? shows all of them, Tab switches to queues and back,\n"
+                           "< and > choose the column to sort by, r reverses, t shows the tree,\n"
+                           "/ filters, T and K send TERM and KILL to the marked process after a\n"
+                           "question, + and - change the speed, arrows and page keys move.",
                 .options = options,
                 .n_options = sizeof options / sizeof *options,
         };
-        int status = cli_parse(&command, argc, argv, NULL);
+        int status = cli_parse(&command, argc, argv, NULL), ended_by;
 
         if (status != CLI_RUN)
                 return status;
@@ -292,9 +328,12 @@ int crew_top_main(int argc, char **argv)
         if (status)
                 return status;
         status = run(&t);
-        top_screen_close();
+        ended_by = top_screen_close();
         lines_free(&t.lines);
         (void)crew_snapshot_free(t.v.now);
         (void)crew_snapshot_free(t.v.before);
+        /* Whoever started us sees why. */
+        if (ended_by)
+                signals_die(ended_by);
         return status;
 }

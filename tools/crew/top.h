@@ -34,10 +34,13 @@ struct top {
 /* Takes the terminal over; 0 or an exit status after complaining. */
 int top_screen_open(void);
 
-/* Gives it back as it was. Also called by itself when a signal ends the program. */
-void top_screen_close(void);
+/* Gives it back as it was. The signal that asked for the end, or 0. */
+int top_screen_close(void);
 
 void top_screen_draw(struct top *t);
+
+/* Shows these lines instead, NULL after the last, until the next draw. */
+void top_screen_show(const char *const lines[]);
 
 /* A key, 0 = nothing for `ms`, or TOP_END: a signal asks for the end. */
 enum { TOP_END = -1 };
