@@ -32,6 +32,12 @@ enum {
         CREW__SPIN_PROBE = 128,  /* waits */
 };
 
+/* Has spinning paid off lately? Without counting a wait. */
+static inline bool crew__spin_pays(crew__spin *spin)
+{
+        return atomic_load_explicit(&spin->budget, memory_order_relaxed) >= CREW__SPIN_LEAST;
+}
+
 /* What this wait may spend, in ns. */
 static inline uint32_t crew__spin_budget(crew__spin *spin)
 {

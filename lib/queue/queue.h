@@ -169,6 +169,10 @@ void crew__queue_pool_leaves(crew_queue *q);
 /* Closes the queue, with `why` (0 or CREW__STATE_OVER) among the bits of its state. */
 void crew__queue_shut(crew_queue *q, uint32_t why);
 
+/* Before a get by a thread that has just put something: a short close look at an empty queue for the
+ * answer. Takes no lock, writes nothing shared, and promises nothing. */
+void crew__queue_expect_answer(crew_queue *q);
+
 /* Spins, then sleeps until crew__queue_ready may hold. 0: look again; -EAGAIN, -ETIMEDOUT, -EINTR. */
 int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline);
 

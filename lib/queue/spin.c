@@ -18,6 +18,9 @@
 
 enum { MAX_PAUSES = 64 }; /* between two looks, and to linger */
 
+/* One pause between two looks. */
+enum { ANSWER_LOOKS = 32 };
+
 static bool spin_until_ready(crew_queue *q, enum crew__queue_side side, size_t size, int64_t end)
 {
         unsigned pauses = 1;
@@ -41,6 +44,30 @@ static uint32_t run_length(crew_queue *q, enum crew__queue_side side, crew__spin
         uint32_t now = crew__index_count(atomic_load_explicit(index, memory_order_relaxed));
 
         return now - atomic_exchange_explicit(&spin->mark, now, memory_order_relaxed);
+}
+
+void crew__queue_expect_answer(crew_queue *q)
+{
+        crew__spin *spin = &q->get_spin;
+        uint64_t head = atomic_load_explicit(&q->ring->head, memory_order_relaxed);
+        uint32_t passed = crew__index_count(head) -
+                          atomic_load_explicit(&spin->mark, memory_order_relaxed);
+
+        if (passed > 1 || !crew__spin_pays(spin))
+                return;
+        for (int looks = 0; looks < ANSWER_LOOKS; looks++) {
+                /* Only a hint, so relaxed: the get that follows looks again, with its barriers. */
+                if (atomic_load_explicit(&q->ring->tail, memory_order_relaxed) != head) {
+                        atomic_store_explicit(
+                                &spin->mark, crew__index_count(head), memory_order_relaxed);
+                        /* A wait that paid off, or the budget would only ever shrink; but what was
+                         * there already says nothing: on one CPU the partner ran meanwhile. */
+                        if (looks > 0)
+                                crew__spin_learn(spin, true);
+                        return;
+                }
+                crew__relax();
+        }
 }
 
 int crew__queue_pause(crew_queue *q, enum crew__queue_side side, size_t size, int64_t deadline)

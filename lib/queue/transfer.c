@@ -18,6 +18,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
+/* This thread has put something and not waited since: what it gets next may be the answer. */
+static _Thread_local bool asked __attribute__((tls_model("initial-exec")));
+
 /* Could this message ever be put? 0 or why not. */
 static inline int acceptable(const crew_queue *q, size_t size)
 {
@@ -135,6 +138,7 @@ static inline int put_or_wait(crew_queue *q, const struct iovec *messages, unsig
                         q->ring->name);
         for (;;) {
                 r = put_once(q, messages, n, &patience);
+                asked = true;
                 if (__builtin_expect(r != -EAGAIN, 1))
                         return r;
                 if (timeout <= 0)
@@ -280,6 +284,10 @@ static inline int get_or_wait(crew_queue *q, taking *t, int64_t timeout, int64_t
                 return crew__fail(EBUSY,
                         "queue %.63s: the next message is being read in place; release it first",
                         q->ring->name);
+        if (asked && timeout > 0) {
+                asked = false;
+                crew__queue_expect_answer(q);
+        }
         for (;;) {
                 r = get_once(q, t, &patience);
                 if (__builtin_expect(r > 0, 1))

@@ -4,7 +4,8 @@
 /*
  * The examples of GNU parallel's tutorial that need no option that crew run lacks, with what they
  * print. Where parallel is installed it is asked, too. Examples of which the tutorial says that the
- * order differs are made comparable by -k.
+ * order differs are made comparable by -k, or by -j1 where it decides how many run; --ungroup mixes
+ * pieces of lines, and cannot be. Times are shorter than the tutorial's.
  */
 
 static struct shell s;
@@ -20,8 +21,8 @@ static const char files[] =
         "'printf \"%s-start\\n%s\" {} {}; sleep 0.{}; printf \"%s\\n\" -middle; echo {}-end'"
 
 static const struct {
-        const char *before; /* in front of the command: a pipe into it */
-        const char *arguments;
+        const char *before;    /* in front of the command: a pipe into it */
+        const char *arguments; /* and perhaps more commands; `again` is the same one */
         const char *output;
 } examples[] = {
         { "", "echo ::: A B C", "A\nB\nC\n" },
@@ -71,24 +72,53 @@ static const struct {
         { "", "perl -e \\''print \"@ARGV\\n\"'\\' ::: This works, too", "This\nworks,\ntoo\n" },
         { "", "perl\\ -e\\ \\'print\\ \\\"@ARGV\\\\n\\\"\\' ::: This also works",
                 "This\nalso\nworks\n" },
+        { "", "perl -e \'print \"@ARGV\\n\"\' ::: This wont work", "" },
+        { "", "echo \\={} ::: zsh bash ls", "=zsh\n=bash\n=ls\n" },
         { "", "--tag echo foo-{} ::: A B C", "A\tfoo-A\nB\tfoo-B\nC\tfoo-C\n" },
         { "", "--tagstring {}-bar echo foo-{} ::: A B C",
                 "A-bar\tfoo-A\nB-bar\tfoo-B\nC-bar\tfoo-C\n" },
         { "", "--dryrun echo {} ::: A B C", "echo A\necho B\necho C\n" },
         { "", "-j2 " SLEEPERS " ::: 4 2 1",
                 "4-start\n4-middle\n4-end\n2-start\n2-middle\n2-end\n1-start\n1-middle\n1-end\n" },
+        { "", "-j2 --linebuffer " SLEEPERS " ::: 4 2 1 | sort",
+                "1-end\n1-middle\n1-start\n2-end\n2-middle\n2-start\n4-end\n4-middle\n4-start\n" },
+        { "", "-N0 -j64 echo {#} :::: num8 | wc -l", "8\n" },
+        { "", "-N0 --jobs 200% echo {#} :::: num8 | wc -l", "8\n" },
+        { "", "-N0 --jobs 0 echo {#} :::: num8 | wc -l", "8\n" },
+        { "", "--eta sleep ::: .1 .3 .2 .2 .1 .3 .3 .2 .1", "" },
+        { "", "--bar sleep ::: .1 .3 .2 .2 .1 .3 .3 .2 .1", "" },
         { "", "--results outdir echo ::: A B C", "A\nB\nC\n" },
         { "", "--delay 0.01 echo Starting {}\\; ::: 1 2 3",
                 "Starting 1\nStarting 2\nStarting 3\n" },
         { "", "-j4 --timeout 1.3 sleep {}\\; echo {} ::: 0.1 0.2 60 80", "0.1\n0.2\n" },
-        { "", "-j1 --joblog log exit ::: 1 2 3 0", "" },
+        { "", "-j1 --joblog log exit ::: 1 2 3 0; cut -f 1,2,5- log",
+                "Seq\tHost\tSend\tReceive\tExitval\tSignal\tCommand\n"
+                "1\t:\t0\t0\t1\t0\texit 1\n2\t:\t0\t0\t2\t0\texit 2\n"
+                "3\t:\t0\t0\t3\t0\texit 3\n4\t:\t0\t0\t0\t0\texit 0\n" },
+        { "",
+                "-j1 --joblog log exit ::: 1 2 3 0; again -j1 --resume --joblog log exit ::: 1 2 3 "
+                "0 0 0; "
+                "cut -f 1,7 log | tail -n +2",
+                "1\t1\n2\t2\n3\t3\n4\t0\n5\t0\n6\t0\n" },
+        { "",
+                "-j1 --joblog log exit ::: 1 2 3 0; again -j1 --resume-failed --joblog log exit "
+                "::: 1 2 3 "
+                "0 0 0; cut -f 1,7 log | tail -n +2",
+                "1\t1\n2\t2\n3\t3\n4\t0\n1\t1\n2\t2\n3\t3\n5\t0\n6\t0\n" },
+        { "", "-j1 --halt soon,fail=20% echo {}\\; exit {} ::: 0 1 2 3 4 5 6 7 8 9", "0\n1\n2\n" },
         { "", "-j1 --halt now,fail=1 echo {}\\; exit {} ::: 0 0 1 2 3", "0\n0\n1\n" },
         { "", "-j1 --halt soon,fail=1 echo {}\\; exit {} ::: 0 0 1 2 3", "0\n0\n1\n" },
         { "", "-j1 --halt now,success=1 echo {}\\; exit {} ::: 1 2 3 0 4 5 6", "1\n2\n3\n0\n" },
-        { "", "--retries 2 'echo {} >>tried.{}; exit {}' ::: 1 0", "" },
+        { "",
+                "-j1 --retries 3 'echo tried {} >>runs; echo completed {}; exit {}' ::: 1 2 0; "
+                "sort runs | "
+                "uniq -c | tr -s ' '",
+                "completed 1\ncompleted 2\ncompleted 0\n 1 tried 0\n 3 tried 1\n 3 tried 2\n" },
         { "", "-j2 -N2 echo {1}-{2} :::: num8", "1-2\n3-4\n5-6\n7-8\n" },
         { "", "--nice 5 echo this is niceness ::: 5", "this is niceness 5\n" },
         { "", "--memfree 1k echo ::: A", "A\n" },
+        { "", "--load 100000% echo load is less than {} job per cpu ::: 1",
+                "load is less than 1 job per cpu\n" },
         { "", "'echo {} $PARALLEL_SEQ; true' ::: a b", "a 1\nb 2\n" },
 };
 
@@ -97,9 +127,12 @@ static void check(size_t i, const char *how)
         char line[2048];
 
         REQUIRE((size_t)snprintf(line, sizeof line,
-                        "mkdir work && cd work && { %s; } && %s %s -k %s 2>/dev/null; cd .. && rm "
-                        "-r work",
-                        files, examples[i].before, how, examples[i].arguments) < sizeof line);
+                        "again() { %s \"$@\"; }; mkdir work && cd work && { %s; } && %s again %s "
+                        "%s "
+                        "2>/dev/null; cd .. && rm -r work",
+                        how, files, examples[i].before,
+                        strstr(examples[i].arguments, "--linebuffer") ? "" : "-k",
+                        examples[i].arguments) < sizeof line);
         shell_run(&s, line);
         CHECK_STR(s.out, examples[i].output);
 }

@@ -5,6 +5,8 @@
 #include "check.h"
 #include "peer.h"
 
+#include "queue/queue.h"
+
 #include <crew/queue.h>
 #include <errno.h>
 #include <pthread.h>
@@ -104,4 +106,51 @@ TEST(one_descriptor, "threads that ask at once get one descriptor", "[unit][queu
                 for (int i = 0; i < 4; i++)
                         CHECK_INT((intptr_t)fd[i], ==, crew_queue_fd(q));
         }
+}
+
+static void put_some(crew_queue *q, int n)
+{
+        for (int value = 0; value < n; value++)
+                REQUIRE_OK(CREW_PUT(q, &value, CREW_NOW));
+}
+
+static void get_one(crew_queue *q, int64_t timeout, int expected)
+{
+        int value = -1;
+
+        REQUIRE_OK(CREW_GET(q, &value, timeout));
+        CHECK_INT(value, ==, expected);
+}
+
+/* The mark of the spin moves to the head when a close look found the answer, and not otherwise. */
+TEST(answer, "who has put something looks closely for the answer, who only gets does not",
+        "[unit][queue]")
+{
+        crew_auto(queue) q = NULL;
+
+        REQUIRE_OK(crew_queue_new(&q, 0, NULL));
+        put_some(q, 1);
+        get_one(q, CREW_S(20), 0);
+        atomic_store(&q->get_spin.budget, 1000);
+        put_some(q, 2);
+        get_one(q, CREW_S(20), 0);
+        CHECK_INT(atomic_load(&q->get_spin.mark), ==, 1);
+        CHECK_INT(atomic_load(&q->get_spin.budget), ==, 1000); /* it was there already */
+        get_one(q, CREW_S(20), 1); /* no put since */
+        CHECK_INT(atomic_load(&q->get_spin.mark), ==, 1);
+        put_some(q, 2);
+        get_one(q, CREW_S(20), 0); /* two have passed since the mark: a stream */
+        CHECK_INT(atomic_load(&q->get_spin.mark), ==, 1);
+        atomic_store(&q->get_spin.mark, 4);
+        atomic_store(&q->get_spin.budget, 0);
+        put_some(q, 1);
+        get_one(q, CREW_S(20), 1); /* spinning does not pay */
+        CHECK_INT(atomic_load(&q->get_spin.mark), ==, 4);
+        atomic_store(&q->get_spin.budget, 1000);
+        get_one(q, CREW_NOW, 0); /* nothing to wait for */
+        CHECK_INT(atomic_load(&q->get_spin.mark), ==, 4);
+        /* And an answer that does not come is waited for as ever. */
+        put_some(q, 1);
+        get_one(q, CREW_S(20), 0);
+        CHECK_INT(CREW_GET(q, &(int){ 0 }, CREW_MS(1)), ==, -ETIMEDOUT);
 }
