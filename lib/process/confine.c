@@ -36,8 +36,8 @@ size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIM
 
 bool crew__confine_wanted(const crew_process_options *o)
 {
-        return o->limits || o->sandbox || o->policy || o->starter || o->nice || o->n_cpus || o->on_violation ||
-               o->flags & CREW_PROCESS_REPORT;
+        return o->limits || o->sandbox || o->policy || o->starter || o->nice || o->n_cpus ||
+               o->on_violation || o->flags & CREW_PROCESS_REPORT;
 }
 
 static int check(const crew_process_options *o)
@@ -45,8 +45,9 @@ static int check(const crew_process_options *o)
         bool sandbox = o->sandbox || o->policy;
 
         if (o->starter && (sandbox || o->on_violation || o->flags & CREW_PROCESS_REPORT))
-                return crew__fail(EINVAL, "process: its starter has the sandbox; no sandbox, policy, "
-                                          "on_violation or CREW_PROCESS_REPORT beside it");
+                return crew__fail(EINVAL,
+                        "process: its starter has the sandbox; no sandbox, policy, "
+                        "on_violation or CREW_PROCESS_REPORT beside it");
         if (o->sandbox && o->policy)
                 return crew__fail(EINVAL, "process: both sandbox (words) and policy; choose one");
         if (o->on_violation != CREW_VIOLATION_KILL && o->on_violation != CREW_VIOLATION_DENY)
@@ -97,8 +98,8 @@ static int set_limits(crew__confine *c, const crew_limits *limits)
 
 enum crew__strictness crew__confine_strictness(bool reports, bool deny)
 {
-        /* A program's handlers are lost at its exec: the filter itself, or its listener, decides. The
-         * child takes the listener's descriptor out of the host's table by close_range(). */
+        /* A program's handlers are lost at its exec: the filter itself, or its listener, decides.
+         * The child takes the listener's descriptor out of the host's table by close_range(). */
         if (reports && crew__has(CREW__SECCOMP_NOTIFY) && crew__has(CREW__CLOSE_RANGE))
                 return CREW__NOTIFY;
         return deny ? CREW__FOREIGN : CREW__HARD;

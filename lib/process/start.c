@@ -212,7 +212,9 @@ static int start(crew_process *p)
                 return r;
         /* PDEATHSIG follows the thread that starts the child; only a process's one thread is sure
          * to live as long as the process. */
-        l.tied = single && (p->flags & CREW_PROCESS_DAEMON);
+        /* Against a thread that stays: the only one, or a starter, which its process keeps. */
+        l.tied = p->flags & CREW_PROCESS_DAEMON &&
+                 (single || (p->setup && p->setup->confine.starter));
         (void)crew__has(CREW__CLONE3); /* a probe may start a child of its own */
         (void)crew__has(CREW__CLOSE_RANGE);
         r = expect_in_queues(&l);

@@ -142,7 +142,8 @@ int crew_starter_new(
         if (!starter || !policy)
                 return crew__fail(EINVAL, "starter: no policy, or nowhere to store it");
         if (flags & ~(uint64_t)CREW_PROCESS_REPORT)
-                return crew__fail(EINVAL, "starter: unknown flags %#llx", (unsigned long long)flags);
+                return crew__fail(
+                        EINVAL, "starter: unknown flags %#llx", (unsigned long long)flags);
         if (on_violation != CREW_VIOLATION_KILL && on_violation != CREW_VIOLATION_DENY)
                 return crew__fail(EINVAL, "starter: unknown on_violation %d", on_violation);
         r = check(policy);
