@@ -151,10 +151,9 @@ become(const struct profile *p, const char *const argv[], const char *const env[
                 (void)execvpe(arguments[0], arguments, environment);
         else
                 (void)execvp(arguments[0], arguments);
-        r = errno;
+        r = errno == EACCES && !is_somewhere(argv[0]) ? ENOENT : errno;
         send_listener(socket, -1, r);
-        errno = r;
-        _exit(errno == ENOENT || (errno == EACCES && !is_somewhere(argv[0])) ? 127 : 126);
+        _exit(r == ENOENT ? 127 : 126);
 }
 
 /* One call: looked at, and let go on. What it points to may change after the look: it is no guard.
