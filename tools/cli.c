@@ -25,10 +25,19 @@ void cli_name(const char *name)
 
 static void __attribute__((format(printf, 1, 0))) complain(const char *format, va_list args)
 {
+        char words[4096];
+
         fprintf(stderr, "%s: ", complainer);
         if (complaint_about)
                 fprintf(stderr, "%s: ", complaint_about);
-        vfprintf(stderr, format, args);
+        (void)vsnprintf(words, sizeof words, format, args);
+        /* Names may come from anywhere, and the terminal takes orders. */
+        for (const char *at = words; *at; at++) {
+                if ((unsigned char)*at < ' ' || *at == 0x7f)
+                        fprintf(stderr, "\\x%02x", (unsigned)*at);
+                else
+                        fputc(*at, stderr);
+        }
         fputc('\n', stderr);
 }
 

@@ -134,6 +134,7 @@ TEST(absent, "a command that is not there is 127, and what it leaves behind ends
         if (r == -EOPNOTSUPP)
                 SKIP("nobody may listen here: %s", words);
         CHECK_INT(r, ==, 127);
+        CHECK_STR(text, "cannot run 'crew-no-such-program': No such file or directory\n");
         CHECK_INT(explain(&p, "sleep 60 & exit 2").code, ==, 2);
         CHECK_INT(explain(&p, "kill -TERM $$").code, ==, 128 + SIGTERM);
 }

@@ -183,7 +183,7 @@ TEST(bad, "what is not there or no word is refused, and none is none", "[live][p
         CHECK_INT(profile_make(&(struct profile){ .rw = nowhere, .n_rw = 1 }, &s, missing,
                           sizeof missing),
                 ==, -ENOENT);
-        CHECK_STR(missing, "/nonexistent/place: No such file or directory");
+        CHECK_STR(missing, "--rw: '/nonexistent/place': No such file or directory");
         CHECK_INT(profile_make(&(struct profile){ .allow = "unx" }, &s, missing, sizeof missing),
                 ==, -EINVAL);
         CHECK(strstr(missing, "unix") != NULL);

@@ -31,7 +31,7 @@ static const struct {
           "../other/{}' ::: a "
           "2>/dev/null",
                 "", NULL, 0 },
-        { "run --rw /nowhere true ::: a", "", "/nowhere: No such file", 255 },
+        { "run --rw /nowhere true ::: a", "", "--rw: '/nowhere': No such file", 255 },
         { UNIQUE "F=/var/tmp/$N; echo k >$F-key; run cat $F-{} ::: key; run --sandbox strict cat "
                  "$F-{} ::: key 2>/dev/null; run --sandbox strict --ro /var/tmp cat $F-{} ::: key; "
                  "rm $F-key",

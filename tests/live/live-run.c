@@ -97,6 +97,20 @@ static const struct {
         { "run --bar --eta echo ::: a", "a\n", NULL, 0 },
         { "run echo ::: a >/dev/full", "", "cannot write the output", 255 },
         { "run echo ::: a >&-", "", NULL, 0 },
+        { "run --dry-run echo ::: a >/dev/full", "", "cannot write the output: No space", 255 },
+        { "run --trace /dev/full echo ::: a", "a\n", "--trace: not all of it", 255 },
+        { "mkfifo p; run --trace p echo ::: a; rm p", "", "--trace: 'p': ", 0 },
+
+        /* Mistakes, and names that are orders to a terminal. */
+        { "run echo ::::", "", "'::::' names no file", 255 },
+        { "run echo :::+ a", "", "':::+': there is no source before it", 255 },
+        { "run --ro '' echo ::: a", "", "--ro: '': No such file", 255 },
+        { "run -a /tmp echo", "", "cannot read '/tmp': Is a directory", 255 },
+        { "run echo </tmp", "", "Is a directory", 255 },
+        { "run --results '' echo ::: a", "", "--results: cannot make ''", 255 },
+        { "run --wd \"$(printf '\\033[31m')\" echo ::: a", "", "cannot work in '\\x1b[31m'", 255 },
+        { "run -a \"$(printf 'x\\033]0;y\\007')\" echo", "", "'x\\x1b]0;y\\x07'", 255 },
+        { "run --explain \"$(printf 'no\\033')\" ::: a", "", "cannot run 'no?': No such file", 127 },
 
         /* Configuration. */
         { "CREW_RUN_OPTIONS='-k --tag' run echo ::: a b", "a\ta\nb\tb\n", NULL, 0 },

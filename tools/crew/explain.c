@@ -89,6 +89,22 @@ static int receive_listener(int socket)
         return listener;
 }
 
+/* The errno of its exec; 0: that went well, and closed the other end. */
+static int never_ran(int socket)
+{
+        unsigned char byte;
+
+        return recv(socket, &byte, 1, MSG_DONTWAIT) == 1 ? byte : 0;
+}
+
+static void tell_not_run(FILE *out, const char *name, int error)
+{
+        (void)fputs("cannot run '", out);
+        for (; *name; name++)
+                (void)fputc((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name, out);
+        (void)fprintf(out, "': %s\n", strerror(error));
+}
+
 /* execvp() says EACCES of a name that is nowhere, too, if it may not look into a directory of PATH.
  */
 static bool is_somewhere(const char *name)
@@ -135,7 +151,9 @@ become(const struct profile *p, const char *const argv[], const char *const env[
                 (void)execvpe(arguments[0], arguments, environment);
         else
                 (void)execvp(arguments[0], arguments);
-        _exit(errno == ENOENT || (errno == EACCES && !is_somewhere(argv[0])) ? 127 : 126);
+        r = errno == EACCES && !is_somewhere(argv[0]) ? ENOENT : errno;
+        send_listener(socket, -1, r);
+        _exit(r == ENOENT ? 127 : 126);
 }
 
 /* One call: looked at, and let go on. What it points to may change after the look: it is no guard.
@@ -190,7 +208,7 @@ int explain_run(const struct profile *p, const char *const argv[], const char *c
         FILE *out, char *words, size_t cap)
 {
         struct needs needs = { 0 };
-        int sockets[2], listener, pidfd, code;
+        int sockets[2], listener, pidfd, code, r;
         pid_t pid;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) < 0) {
@@ -203,8 +221,8 @@ int explain_run(const struct profile *p, const char *const argv[], const char *c
                 become(p, argv, env, sockets[1]);
         (void)close(sockets[1]);
         listener = pid < 0 ? -errno : receive_listener(sockets[0]);
-        (void)close(sockets[0]);
         if (listener < 0) {
+                (void)close(sockets[0]);
                 if (pid > 0)
                         (void)end_of(pid);
                 (void)snprintf(words, cap, "%s: %s", argv[0],
@@ -217,8 +235,13 @@ int explain_run(const struct profile *p, const char *const argv[], const char *c
         (void)close(pidfd);
         (void)close(listener);
         code = end_of(pid);
-        needs_print(&needs, p, out);
-        if (needs.unseen) {
+        r = never_ran(sockets[0]);
+        (void)close(sockets[0]);
+        if (r)
+                tell_not_run(out, argv[0], r);
+        else
+                needs_print(&needs, p, out);
+        if (needs.unseen && !r) {
                 (void)snprintf(words, cap,
                         "could not look at %lu of the %lu calls that mattered: reading the memory "
                         "of what ran here is refused (%s); try where it may be traced, as outside "

@@ -128,11 +128,13 @@ static int make(const struct profile *p, int mode, crew_sandbox **s)
 }
 
 /* A kernel without Landlock would not look at them. */
-static int check_paths(const char *const paths[], size_t n, char *words, size_t cap)
+static int check_paths(
+        const char *option, const char *const paths[], size_t n, char *words, size_t cap)
 {
         for (size_t i = 0; i < n; i++) {
                 if (access(paths[i], F_OK) < 0) {
-                        (void)snprintf(words, cap, "%s: %s", paths[i], strerror(errno));
+                        (void)snprintf(
+                                words, cap, "%s: '%s': %s", option, paths[i], strerror(errno));
                         return -ENOENT;
                 }
         }
@@ -161,11 +163,11 @@ int profile_make(const struct profile *p, crew_sandbox **s, char *words, size_t 
         int r;
 
         (void)snprintf(words, cap, "%s", "");
-        r = check_paths(p->ro, p->n_ro, words, cap);
+        r = check_paths("--ro", p->ro, p->n_ro, words, cap);
         if (r == 0)
-                r = check_paths(p->rw, p->n_rw, words, cap);
+                r = check_paths("--rw", p->rw, p->n_rw, words, cap);
         if (r == 0 && p->wd)
-                r = check_paths(&p->wd, 1, words, cap);
+                r = check_paths("--wd", &p->wd, 1, words, cap);
         if (r < 0)
                 return r;
         if (p->kind != PROFILE_NONE)

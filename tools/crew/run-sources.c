@@ -61,7 +61,7 @@ static int take_sources(
         struct input_options *o, const struct separator *kind, char **words, size_t n)
 {
         if (kind->linked && o->n_sources == 0)
-                return cli_misused("%s: there is no source before it to link to", kind->text);
+                return cli_misused("'%s': there is no source before it to link to", kind->text);
         if (kind->kind == INPUT_WORDS) {
                 *new_source(o) = (struct input_source){
                         .kind = INPUT_WORDS, .linked = kind->linked, .words = words, .n = n
@@ -69,7 +69,7 @@ static int take_sources(
                 return CLI_RUN;
         }
         if (n == 0)
-                return cli_misused("%s: name a file", kind->text);
+                return cli_misused("'%s' names no file", kind->text);
         for (size_t i = 0; i < n; i++) {
                 *new_source(o) = (struct input_source){
                         .kind = INPUT_FILE, .linked = kind->linked, .words = &words[i], .n = 1

@@ -118,18 +118,21 @@ static int prepare(struct parts *p, const struct run_options *o)
         return 0;
 }
 
-static void let_go(struct parts *p)
+static bool let_go(struct parts *p)
 {
+        bool whole = trace_close(p->trace) == 0;
+
         template_free(p->command);
         template_free(p->tag);
         input_free(p->input);
         output_free(p->output);
         log_close(p->log);
-        if (trace_close(p->trace) < 0)
+        if (!whole)
                 cli_complain("--trace: not all of it could be written");
         if (p->terminal >= 0)
                 (void)close(p->terminal);
         (void)crew_sandbox_free(p->policy);
+        return whole;
 }
 
 /*
@@ -237,8 +240,15 @@ static void fill_standard_descriptors(void)
 static int work(struct parts *p, const struct run_options *o, struct engine *engine,
         uint64_t ignored, struct shared *shared)
 {
-        if (o->dry_run)
-                return dry_run(p->input, p->command);
+        if (o->dry_run) {
+                int status = dry_run(p->input, p->command);
+
+                if (fflush(stdout) == 0 && !ferror(stdout))
+                        return status;
+                cli_complain("cannot write the output: %s", strerror(errno));
+                clearerr(stdout);
+                return RUN_TROUBLE;
+        }
         if (o->sandbox.explain)
                 return run_explain(o, p->input, p->command);
         return prepare(p, o) < 0 ? RUN_TROUBLE : go(p, o, engine, ignored, shared);
@@ -279,7 +289,7 @@ int crew_run_main(int argc, char **argv)
                 return RUN_TROUBLE;
         }
         if (gather(&parts, &o) < 0) {
-                let_go(&parts);
+                (void)let_go(&parts);
                 run_options_free(&o);
                 return leave(RUN_TROUBLE, false);
         }
@@ -288,7 +298,8 @@ int crew_run_main(int argc, char **argv)
         works = alone || engine_enter(&engine, o.sandbox.profile.kind == PROFILE_NONE, &r);
         if (works) {
                 r = work(&parts, &o, &engine, ignored, shared);
-                let_go(&parts);
+                if (!let_go(&parts) && r == 0)
+                        r = RUN_TROUBLE;
         }
         run_options_free(&o);
         /* Whoever started us sees why; a shell stops its loop. The first process of a namespace is
