@@ -8,7 +8,10 @@
 #include "kernel/syscall.h"
 #include "process/confine.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <unistd.h>
 #include <pthread.h>
 
 /*
@@ -29,7 +32,7 @@ struct crew_starter {
         bool deny;
         _Atomic bool taken;
         pthread_t thread;
-        _Atomic uint32_t turn;
+        int ask[2], answered[2]; /* pipes */
         int listener;
 
         /* The question. */
@@ -39,20 +42,19 @@ struct crew_starter {
         int answer, step;
 };
 
-static void pass(crew_starter *s, uint32_t turn)
+static void pass(int pipe, char turn)
 {
-        atomic_store_explicit(&s->turn, turn, memory_order_release);
-        (void)crew__sys_futex_wake(&s->turn, INT_MAX);
+        while (crew__syscall(SYS_write, pipe, (long)&turn, 1, 0, 0, 0) == -EINTR)
+                ;
 }
 
-/* Sleeps at once: the other one may need this very processor. Returns whose turn it is. */
-static uint32_t await_other(crew_starter *s, uint32_t turn)
+static char await_turn(int pipe)
 {
-        uint32_t now;
+        char turn = END;
 
-        while ((now = atomic_load_explicit(&s->turn, memory_order_acquire)) == turn)
-                (void)crew__sys_futex_wait(&s->turn, turn, CREW__NEVER);
-        return now;
+        while (crew__syscall(SYS_read, pipe, (long)&turn, 1, 0, 0, 0) == -EINTR)
+                ;
+        return turn;
 }
 
 /* The thread's life. All signals are blocked in it. */
@@ -63,10 +65,10 @@ static void *live(void *starter)
 
         s->answer = crew__plan_load(s->plan, &s->listener, &s->step);
         failed = s->answer < 0;
-        pass(s, DONE);
-        while (!failed && await_other(s, DONE) == ASKED) {
+        pass(s->answered[1], DONE);
+        while (!failed && await_turn(s->ask[0]) == ASKED) {
                 s->answer = crew__image_start(s->image, s->pidfd);
-                pass(s, DONE);
+                pass(s->answered[1], DONE);
         }
         return NULL;
 }
@@ -80,6 +82,7 @@ static int begin(crew_starter *s)
 
         /* Asked before the thread is where it cannot be tried. */
         (void)crew__has(CREW__CLOSE_RANGE);
+        if (pipe2(s->ask, O_CLOEXEC) < 0 || pipe2(s->answered, O_CLOEXEC) < 0) return -errno;
         r = pthread_attr_init(&attributes);
         if (r)
                 return -r;
@@ -93,7 +96,7 @@ static int begin(crew_starter *s)
 
 static void end(crew_starter *s)
 {
-        pass(s, END);
+        pass(s->ask[1], END);
         (void)pthread_join(s->thread, NULL);
         (void)crew__close(s->listener);
 }
@@ -122,7 +125,7 @@ static int make(crew_starter *s, const crew_sandbox *policy, enum crew__strictne
         r = begin(s);
         if (r < 0)
                 return crew__fail(-r, "starter: no thread: %s", crew_error_text(r));
-        (void)await_other(s, IDLE);
+        (void)await_turn(s->answered[0]);
         if (s->answer < 0) {
                 (void)pthread_join(s->thread, NULL);
                 return crew__fail(-s->answer, "starter: %s: %s", crew__step_name(s->step),
@@ -233,7 +236,7 @@ int crew__starter_start(crew_starter *s, crew__image *m, int *pidfd)
 {
         s->image = m;
         s->pidfd = pidfd;
-        pass(s, ASKED);
-        (void)await_other(s, ASKED);
+        pass(s->ask[1], ASKED);
+        (void)await_turn(s->answered[0]);
         return s->answer;
 }
