@@ -8,16 +8,22 @@
 #include "kernel/syscall.h"
 #include "process/confine.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <unistd.h>
 
 /*
- * One word says whose turn it is. The caller fills in the question and stores ASKED (release); the
- * thread reads it after it has seen that (acquire), and its answer is stored before DONE. Nobody
- * else asks meanwhile, see _take. A thread that dies takes the process along, so there is nobody
- * left to wait for an answer.
+ * A byte through a pair of sockets is the question, one back the answer: what is asked and answered
+ * lies in the struct, written before the byte and read after it (the kernel's locks are the
+ * barrier). Nobody else asks meanwhile, see _take. A thread that dies takes the process along, so
+ * there is nobody left to wait for an answer.
+ *
+ * Not a futex: who writes to a socket wakes the reader on its own processor, as it is about to
+ * sleep itself. A futex wake goes to another one, and waking that costs more than the clone().
  */
-enum { IDLE, ASKED, DONE, END };
+enum { ASKED = 'a', DONE = 'd', END = 'e' };
 
 enum { STACK = 64 * 1024 }; /* room for a filter's copy (9 KiB) and a few calls */
 
@@ -29,7 +35,7 @@ struct crew_starter {
         bool deny;
         _Atomic bool taken;
         pthread_t thread;
-        _Atomic uint32_t turn;
+        int questions[2], answers[2]; /* pipes */
         int listener;
 
         /* The question. */
@@ -39,20 +45,22 @@ struct crew_starter {
         int answer, step;
 };
 
-static void pass(crew_starter *s, uint32_t turn)
+static void pass(int end, char what)
 {
-        atomic_store_explicit(&s->turn, turn, memory_order_release);
-        (void)crew__sys_futex_wake(&s->turn, INT_MAX);
+        while (write(end, &what, 1) < 0 && errno == EINTR)
+                ;
 }
 
-/* Sleeps at once: the other one may need this very processor. Returns whose turn it is. */
-static uint32_t await_other(crew_starter *s, uint32_t turn)
+/* END if somebody closed what is not theirs. */
+static char await_byte(int end)
 {
-        uint32_t now;
+        char what;
+        ssize_t n;
 
-        while ((now = atomic_load_explicit(&s->turn, memory_order_acquire)) == turn)
-                (void)crew__sys_futex_wait(&s->turn, turn, CREW__NEVER);
-        return now;
+        do
+                n = read(end, &what, 1);
+        while (n < 0 && errno == EINTR);
+        return n == 1 ? what : END;
 }
 
 /* The thread's life. All signals are blocked in it. */
@@ -63,12 +71,32 @@ static void *live(void *starter)
 
         s->answer = crew__plan_load(s->plan, &s->listener, &s->step);
         failed = s->answer < 0;
-        pass(s, DONE);
-        while (!failed && await_other(s, DONE) == ASKED) {
+        pass(s->answers[1], DONE);
+        while (!failed && await_byte(s->questions[0]) == ASKED) {
                 s->answer = crew__image_start(s->image, s->pidfd);
-                pass(s, DONE);
+                pass(s->answers[1], DONE);
         }
         return NULL;
+}
+
+static int open_pipe(int pipe[2])
+{
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -errno;
+        pipe[0] = crew__above_stdio(ends[0]);
+        pipe[1] = crew__above_stdio(ends[1]);
+        return 0;
+}
+
+static void close_all(crew_starter *s)
+{
+        for (int i = 0; i < 2; i++) {
+                (void)crew__close(s->questions[i]);
+                (void)crew__close(s->answers[i]);
+        }
+        (void)crew__close(s->listener);
 }
 
 static int begin(crew_starter *s)
@@ -93,9 +121,8 @@ static int begin(crew_starter *s)
 
 static void end(crew_starter *s)
 {
-        pass(s, END);
+        pass(s->questions[1], END);
         (void)pthread_join(s->thread, NULL);
-        (void)crew__close(s->listener);
 }
 
 /* Everything that the thread and a child of it do before the exec has to be allowed. */
@@ -119,10 +146,15 @@ static int make(crew_starter *s, const crew_sandbox *policy, enum crew__strictne
                 return r;
         if (s->plan->filter.n_self)
                 return crew__fail(EINVAL, "starter: a sandbox whose filter knows its process");
+        r = open_pipe(s->questions);
+        if (r == 0)
+                r = open_pipe(s->answers);
+        if (r < 0)
+                return crew__fail(-r, "starter: no pipe: %s", crew_error_text(r));
         r = begin(s);
         if (r < 0)
                 return crew__fail(-r, "starter: no thread: %s", crew_error_text(r));
-        (void)await_other(s, IDLE);
+        (void)await_byte(s->answers[0]);
         if (s->answer < 0) {
                 (void)pthread_join(s->thread, NULL);
                 return crew__fail(-s->answer, "starter: %s: %s", crew__step_name(s->step),
@@ -154,11 +186,12 @@ int crew_starter_new(
                 return crew__fail(ENOMEM, "starter: no memory");
         atomic_init(&s->references, 1);
         s->generation = crew__generation();
-        s->listener = -1;
+        s->listener = s->questions[0] = s->questions[1] = s->answers[0] = s->answers[1] = -1;
         s->deny = on_violation == CREW_VIOLATION_DENY;
         crew__words_text(policy, s->words, sizeof s->words);
         r = make(s, policy, crew__confine_strictness(flags & CREW_PROCESS_REPORT, s->deny));
         if (r < 0) {
+                close_all(s);
                 crew__plan_put(s->plan);
                 free(s);
                 return r;
@@ -180,8 +213,7 @@ crew_starter *crew__starter_unref(crew_starter *s)
         /* In a forked child there is no such thread. */
         if (s->generation == crew__generation())
                 end(s);
-        else
-                (void)crew__close(s->listener);
+        close_all(s);
         crew__plan_put(s->plan);
         free(s);
         return NULL;
@@ -233,7 +265,6 @@ int crew__starter_start(crew_starter *s, crew__image *m, int *pidfd)
 {
         s->image = m;
         s->pidfd = pidfd;
-        pass(s, ASKED);
-        (void)await_other(s, ASKED);
-        return s->answer;
+        pass(s->questions[1], ASKED);
+        return await_byte(s->answers[0]) == DONE ? s->answer : -EBADF;
 }

@@ -45,7 +45,7 @@ static const struct bench_target targets[] = {
 };
 
 static const char *crew = "crew";
-static unsigned jobs = 500;
+static unsigned jobs = 2000;
 
 static bool offers(unsigned cell, unsigned row)
 {
@@ -119,7 +119,7 @@ int main(int argc, char **argv)
                 .offers = offers,
                 .measure = measure,
                 .option = option,
-                .option_help = "  --crew PATH, --jobs N   the command; jobs of one run (500)\n",
+                .option_help = "  --crew PATH, --jobs N   the command; jobs of one run (2000)\n",
         };
 
         find_programs(argc, argv);

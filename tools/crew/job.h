@@ -22,8 +22,9 @@ struct job {
         crew_process *process; /* while it runs */
         struct printed *printed;
         int pipes[OUTPUT_STREAMS]; /* -1: closed, or there is none */
-        bool paused[OUTPUT_STREAMS];
-        int reports; /* descriptor of what its sandbox refused, or -1 */
+        bool watched[OUTPUT_STREAMS];
+        int64_t read_at; /* from when on they are; INT64_MAX: it was before */
+        int reports;     /* descriptor of what its sandbox refused, or -1 */
 
         int64_t began; /* crew_clock() */
         int64_t began_wall;
@@ -40,9 +41,9 @@ struct job_maker {
         struct environment environment;
         struct output *output;
         bool wants_command;
-        int terminal; /* for --tty, or -1 */
+        int terminal;               /* for --tty, or -1 */
         const crew_sandbox *policy; /* or NULL */
-        crew_starter **starters; /* one a slot, made when it is needed first; NULL: not yet */
+        crew_starter **starters;    /* one a slot, made when it is needed first; NULL: not yet */
         unsigned n_starters;
         bool no_more_starters; /* none could be made: jobs enter their sandbox themselves */
 };

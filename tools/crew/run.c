@@ -22,8 +22,9 @@
 #include <unistd.h>
 
 enum {
-        JOB_FDS = 6,  /* a pidfd, two pipes, and what its start needs for a moment */
-        OWN_FDS = 48, /* everything else */
+        JOB_FDS = 6,     /* a pidfd, two pipes, and what its start needs for a moment */
+        STARTER_FDS = 5, /* two pipes and a listener */
+        OWN_FDS = 48,    /* everything else */
 };
 
 /* What is made before the first job and freed after the last. */
@@ -139,10 +140,11 @@ static bool let_go(struct parts *p)
  * How many jobs can run at once. Their descriptors are ours too, so the soft limit is raised where
  * they need it.
  */
-static uint32_t fitting_slots(uint32_t wanted)
+static uint32_t fitting_slots(uint32_t wanted, bool sandboxed)
 {
+        const rlim_t each = sandboxed ? JOB_FDS + STARTER_FDS : JOB_FDS;
         struct rlimit files;
-        rlim_t needed = (rlim_t)wanted * JOB_FDS + OWN_FDS, slots;
+        rlim_t needed = wanted * each + OWN_FDS, slots;
 
         if (getrlimit(RLIMIT_NOFILE, &files) != 0)
                 return wanted;
@@ -152,7 +154,7 @@ static uint32_t fitting_slots(uint32_t wanted)
         }
         if (files.rlim_cur >= needed)
                 return wanted;
-        slots = files.rlim_cur > OWN_FDS + JOB_FDS ? (files.rlim_cur - OWN_FDS) / JOB_FDS : 1;
+        slots = files.rlim_cur > OWN_FDS + each ? (files.rlim_cur - OWN_FDS) / each : 1;
         if (wanted != QUANTITY_UNLIMITED)
                 cli_complain("only %llu jobs at a time: there are no descriptors for more "
                              "(ulimit -n)",
@@ -204,7 +206,7 @@ static int go(struct parts *p, const struct run_options *o, struct engine *engin
                 .trace = p->trace,
                 .engine = engine,
                 .ignored = ignored,
-                .n_slots = fitting_slots(o->slots),
+                .n_slots = fitting_slots(o->slots, p->policy),
                 .tally = { .total = input_total(p->input) },
         };
         int status;

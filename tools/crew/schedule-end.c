@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_DOUBLINGS = 10, MOST_READS = 1024, MOST_TOLD = 4096, MOST_NOT_STARTED = 10 };
+enum {
+        MOST_DOUBLINGS = 10,
+        MOST_READS = 1024,
+        MOST_TOLD = 4096,
+        MOST_NOT_STARTED = 10,
+        CHATTY = 32768
+};
 
 /*
  * What it left in its pipes. Whoever else holds their other ends (something it left behind) has
@@ -20,7 +26,9 @@ static void drain(struct run *run, struct job *j)
 
                 if (j->pipes[i] < 0)
                         continue;
-                (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
+                if (j->watched[i])
+                        (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
+                j->watched[i] = false;
                 for (int n = 0; r == 1 && n < MOST_READS; n++)
                         r = output_read(run->maker.output, j->printed, i, j->pipes[i]);
                 if (r < 0 && r != -EAGAIN)
@@ -154,6 +162,7 @@ void schedule_end(struct run *run, struct job *j)
                 (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_REPORT));
         j->reports = -1;
         job_ended(j, &e);
+        run->chatty = e.printed >= CHATTY;
         leave_slot(run, j);
         trace(run, j, &e);
         if (try_again(run, j, &e))

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { ASK_AGAIN_MS = 100, ASK_NEXT_MS = 10, MOST_ATTEMPTS = 50 };
+enum { READ_AFTER_MS = 2, ASK_AGAIN_MS = 100, ASK_NEXT_MS = 10, MOST_ATTEMPTS = 50 };
 
 /* More input, if some is there; else the wait tells when. */
 static void fill(struct run *run)
@@ -140,12 +140,10 @@ bool schedule_arm(struct run *run, struct job *j)
 
         /* Reports were asked for: somebody else listens to this process, or the kernel cannot. */
         run->blind |= run->maker.policy && j->reports < 0;
-        for (int i = 0; i < OUTPUT_STREAMS && r == 0; i++) {
-                if (j->pipes[i] >= 0)
-                        r = crew_waiter_fd(
-                                run->waiter, j->pipes[i], EPOLLIN, schedule_tag(j, TAG_OUT + i));
-                j->paused[i] = false;
-        }
+        /* The end of a short job is told by its join: hearing of the ends of its pipes, too, would
+         * be two wakes more, in the middle of its exit. */
+        j->read_at = run->chatty ? 0 : crew_clock() + CREW_MS(READ_AFTER_MS);
+        j->watched[OUTPUT_OUT] = j->watched[OUTPUT_ERR] = false;
         if (j->reports >= 0 && r == 0)
                 r = crew_waiter_fd(run->waiter, j->reports, EPOLLIN, schedule_tag(j, TAG_REPORT));
         return r == 0;

@@ -58,6 +58,7 @@ static void read_pipe(struct run *run, struct job *j, int which)
         if (r == 1 || r == -EAGAIN)
                 return;
         (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + which));
+        j->watched[which] = false;
         j->pipes[which] = -1;
         if (r < 0)
                 schedule_trouble(run, "cannot keep the output of job %llu: %s",
@@ -71,27 +72,37 @@ static void cannot_wait(struct run *run, int error)
         schedule_stop(run, STOP_KILL);
 }
 
-/* Stops and resumes reading from jobs that print faster than somebody reads. */
-static void pause_pipes(struct run *run)
+static void read_from(struct run *run, struct job *j, bool wanted)
+{
+        int r = 0;
+
+        for (int i = 0; i < OUTPUT_STREAMS; i++) {
+                if (j->pipes[i] < 0 || j->watched[i] == wanted)
+                        continue;
+                if (wanted)
+                        r = crew_waiter_fd(
+                                run->waiter, j->pipes[i], EPOLLIN, schedule_tag(j, TAG_OUT + i));
+                else
+                        (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
+                j->watched[i] = wanted && r == 0;
+                if (r < 0)
+                        cannot_wait(run, r);
+        }
+}
+
+/* Begins to read from jobs whose time has come; stops while they print faster than somebody reads.
+ */
+static void choose_pipes(struct run *run)
 {
         bool full = output_lines_full(run->maker.output);
-        int r = 0;
+        int64_t now = crew_clock();
 
         CREW__EACH (at, &run->running) {
                 struct job *j = CREW__OF(at, struct job, link);
 
-                for (int i = 0; i < OUTPUT_STREAMS; i++) {
-                        if (j->pipes[i] < 0 || j->paused[i] == full)
-                                continue;
-                        if (full)
-                                (void)crew_waiter_cancel(run->waiter, schedule_tag(j, TAG_OUT + i));
-                        else
-                                r = crew_waiter_fd(run->waiter, j->pipes[i], EPOLLIN,
-                                        schedule_tag(j, TAG_OUT + i));
-                        j->paused[i] = full || r < 0;
-                        if (r < 0)
-                                cannot_wait(run, r);
-                }
+                if (j->read_at <= now)
+                        j->read_at = INT64_MAX;
+                read_from(run, j, !full && j->read_at == INT64_MAX);
         }
 }
 
@@ -210,8 +221,11 @@ static int64_t next_deadline(const struct run *run)
 
         if (run->paused)
                 return INT64_MAX;
-        CREW__EACH (at, &run->running)
-                next = crew__earlier(next, CREW__OF(at, struct job, link)->deadline);
+        CREW__EACH (at, &run->running) {
+                const struct job *j = CREW__OF(at, struct job, link);
+
+                next = crew__earlier(next, crew__earlier(j->deadline, j->read_at));
+        }
         if (run->stopping == STOP_JOBS && run->ended_by != SIGINT)
                 next = crew__earlier(next, run->stop_deadline);
         if (run->progress.fd >= 0)
@@ -301,7 +315,7 @@ void schedule(struct run *run)
                 if (run->stopping && run->n_busy == 0)
                         output_give_up_order(run->maker.output);
                 flush(run);
-                pause_pipes(run);
+                choose_pipes(run);
                 if (finished(run))
                         break;
                 progress_draw(&run->progress, &run->tally, run->n_busy, crew_clock());

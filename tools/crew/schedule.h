@@ -56,6 +56,7 @@ struct run {
         uint64_t refusals;    /* jobs whose sandbox refused something */
         struct bytes refused; /* the kinds that were told, each ended by a zero */
         unsigned ends;        /* since orphans were collected */
+        bool chatty; /* the last one printed what would nearly have filled a pipe: none waits */
 
         struct tally tally;
         uint64_t outcomes[OUTCOMES]; /* how often jobs failed with that status */
