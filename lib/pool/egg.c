@@ -14,12 +14,13 @@
 /* From the exec to crew_spawn_main() it is the program's own: its libraries, its constructors. */
 #define PATIENCE CREW_S(60)
 
-/* Then the bytes of the initializer, the plan, the modules. */
+/* Then the bytes of the initializer, the plan, the processors, the modules. */
 typedef struct egg {
         crew__site initializer;
         crew_limits limits;
         uint32_t rows, n_modules;
-        uint64_t init_size, plan_size;
+        uint64_t init_size, plan_size, cpus_size;
+        int32_t nice;
         bool has_initializer, has_limits, has_plan, traced;
         char name[64];
 } egg;
@@ -52,6 +53,8 @@ static int fill(egg *e, const crew__nest *nest)
                 e->limits = *o->limits;
                 e->has_limits = true;
         }
+        e->nice = o->nice;
+        e->cpus_size = o->cpus_size;
         if (o->plan) {
                 e->plan_size = crew__plan_packed(o->plan);
                 e->has_plan = true;
@@ -72,8 +75,9 @@ static char *pack(const egg *e, const crew__nest *nest, const crew__module *modu
 {
         const crew__zygote_options *o = nest->options;
         size_t head = round_up(sizeof *e), init = round_up(e->init_size);
-        size_t plan = round_up(e->plan_size), list = e->n_modules * sizeof *modules;
-        char *bytes = calloc(1, head + init + plan + list);
+        size_t plan = round_up(e->plan_size), cpus = round_up(e->cpus_size);
+        size_t list = e->n_modules * sizeof *modules, fixed = head + init + plan + cpus;
+        char *bytes = calloc(1, fixed + list);
 
         if (!bytes)
                 return NULL;
@@ -82,8 +86,10 @@ static char *pack(const egg *e, const crew__nest *nest, const crew__module *modu
                 memcpy(bytes + head, o->init_arg, o->init_size);
         if (o->plan)
                 crew__plan_pack(o->plan, bytes + head + init);
-        memcpy(bytes + head + init + plan, modules, list);
-        *size = head + init + plan + list;
+        if (o->cpus_size)
+                memcpy(bytes + head + init + plan, o->cpus, o->cpus_size);
+        memcpy(bytes + fixed, modules, list);
+        *size = fixed + list;
         return bytes;
 }
 
@@ -291,6 +297,10 @@ static int unpack(const crew__delivery *d, crew__nest *nest, crew__zygote_option
                 o->plan = &plan;
         }
         bytes += round_up(e.plan_size);
+        o->nice = e.nice;
+        o->cpus = e.cpus_size ? bytes : NULL;
+        o->cpus_size = e.cpus_size;
+        bytes += round_up(e.cpus_size);
         if (r == 0 && e.has_initializer) {
                 r = crew__site_find(&e.initializer, &function);
                 if (r == 0)

@@ -5,11 +5,13 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "pool/pool.h"
+#include "process/confine.h"
 
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 enum { LANE_BYTES = 256 * 1024, MAX_WORKERS = 4096, RETRIES = 3, WINDOW_S = 10 };
 
@@ -36,6 +38,15 @@ static int check(const crew_pool_options *o, unsigned workers)
                 return crew__fail(EINVAL, "pool: init_size without init_arg");
         if ((o->n_grants && !o->grants) || (o->n_keep_fds && !o->keep_fds))
                 return crew__fail(EINVAL, "pool: a number of grants or keep_fds without an array");
+        if (o->nice < -39 || o->nice > 39)
+                return crew__fail(EINVAL, "pool: nice %d", o->nice);
+        if (o->n_cpus && !o->cpus)
+                return crew__fail(EINVAL, "pool: n_cpus is %zu but no array", o->n_cpus);
+        for (size_t i = 0; i < o->n_cpus; i++) {
+                if (o->cpus[i] >= (unsigned)get_nprocs_conf())
+                        return crew__fail(EINVAL, "pool: there is no processor %u, only %d",
+                                o->cpus[i], get_nprocs_conf());
+        }
         if (workers > MAX_WORKERS)
                 return crew__fail(EINVAL, "pool: %u workers, more than %d", workers, MAX_WORKERS);
         return 0;
@@ -151,7 +162,9 @@ static int make_plan(crew_pool *p, const crew_pool_options *o)
 
 static int make_zygote(crew_pool *p, const crew_pool_options *o)
 {
+        CREW__AUTO_FREE unsigned long *cpus = NULL;
         crew__zygote_options zo = {
+                .nice = o->nice,
                 .plan = &p->plan,
                 .limits = o->limits,
                 .initializer = o->initializer,
@@ -166,8 +179,11 @@ static int make_zygote(crew_pool *p, const crew_pool_options *o)
                 .words = p->words,
                 .method = o->method,
         };
-        int r = crew__zygote_start(&p->zygote, &zo);
+        int r = crew__cpus_new(&cpus, &zo.cpus_size, o->cpus, o->n_cpus, "pool");
 
+        zo.cpus = cpus;
+        if (r == 0)
+                r = crew__zygote_start(&p->zygote, &zo);
         return r < 0 ? r : crew__watch_zygote(p);
 }
 

@@ -84,8 +84,8 @@ static void receive_grants(int control)
         crew__segment *s;
         crew__ask grant;
 
-        while ((r = (int)crew__post_receive(
-                        control, &grant, sizeof grant, fds, CREW__POST_FDS)) > 0 ||
+        while ((r = (int)crew__post_receive(control, &grant, sizeof grant, fds, CREW__POST_FDS)) >
+                        0 ||
                 r == -EMFILE) {
                 if (r == -EMFILE)
                         continue;

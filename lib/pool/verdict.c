@@ -129,7 +129,10 @@ static void remember_start(crew_pool *p, crew__worker *w, const crew__ending *en
 
         crew__zygote_note(p->zygote, w->row, &note);
         crew__ending_words(ending, how, sizeof how);
-        if (note.stage == CREW__STAGE_REFUSED && note.step)
+        if (note.stage == CREW__STAGE_REFUSED && note.step >= CREW__STEP_NICE)
+                (void)snprintf(p->last_words, sizeof p->last_words, "worker %u: %s: %s", w->row,
+                        crew__step_name(note.step), crew_error_text(note.code));
+        else if (note.stage == CREW__STAGE_REFUSED && note.step)
                 (void)snprintf(p->last_words, sizeof p->last_words,
                         "worker %u could not enter its sandbox: %s: %s", w->row,
                         crew__step_name(note.step), crew_error_text(note.code));

@@ -169,6 +169,15 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         return r;
 }
 
+/* Which its sandbox may refuse, so before that. */
+static int settle_priority(const crew__zygote_options *o, int *step)
+{
+        int r = crew__priority_set(o->nice, o->cpus, o->cpus_size, step);
+
+        *step = *step == CREW__IMAGE_NICE ? CREW__STEP_NICE : CREW__STEP_CPUS;
+        return r;
+}
+
 static crew_task_fn *function_of(const crew__nest *nest, uint64_t address)
 {
         static uint64_t last;
@@ -281,6 +290,8 @@ void crew__worker_main(const crew__newborn *newborn)
         if (r < 0)
                 refuse(perch, r, 0);
         r = settle_descriptors(nest, newborn, &step);
+        if (r == 0)
+                r = settle_priority(nest->options, &step);
         if (r < 0)
                 refuse(perch, r, step);
         note(perch, CREW__STAGE_INITIALIZER);

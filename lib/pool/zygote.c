@@ -10,8 +10,8 @@
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
-#include "pool/lane-layout.h"
 #include "pool/egg.h"
+#include "pool/lane-layout.h"
 #include "pool/nest.h"
 #include "process/clone.h"
 #include "process/process.h"
@@ -106,10 +106,10 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
                 }
         }
         if (pid < 0)
-                return nest->options->method > CREW_METHOD_FORK ?
-                               pid :
-                               crew__fail(-pid, "pool: making its zygote process: %s",
-                                       strerror(-pid));
+                return nest->options->method > CREW_METHOD_FORK
+                               ? pid
+                               : crew__fail(-pid, "pool: making its zygote process: %s",
+                                         strerror(-pid));
         z->pid = pid;
         z->pidfd = crew__above_stdio(pidfd);
         return 0;
@@ -378,7 +378,7 @@ void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *n)
         n->code = code < 0 && code > -4096 ? code : 0;
         memcpy(n->text, perch->text, sizeof n->text);
         n->text[sizeof n->text - 1] = '\0';
-        n->step = step > 0 && step <= CREW__STEP_FILTER ? step : 0;
+        n->step = step > 0 && step <= CREW__STEP_CPUS ? step : 0;
 }
 
 _Atomic uint32_t *crew__zygote_pulse(const crew__zygote *z, unsigned row)

@@ -33,6 +33,9 @@ typedef struct crew__zygote crew__zygote;
 typedef struct crew__zygote_options {
         const crew__plan *plan;    /* the sandbox, prepared; NULL = none */
         const crew_limits *limits; /* or NULL */
+        int nice;                  /* more than the application has */
+        const void *cpus;          /* a mask for sched_setaffinity(), or NULL */
+        size_t cpus_size;
         crew_task_fn *initializer; /* or NULL */
         const void *init_arg;      /* copied */
         size_t init_size;
@@ -60,7 +63,7 @@ enum crew__worker_stage {
         CREW__STAGE_GATE,
         CREW__STAGE_SANDBOX,
         CREW__STAGE_INITIALIZER,
-        CREW__STAGE_READY, /* inspectors know its number: CREW__PERCH_READY */
+        CREW__STAGE_READY,   /* inspectors know its number: CREW__PERCH_READY */
         CREW__STAGE_REFUSED, /* it could not enter the sandbox or the initializer failed: see code
                               */
 };

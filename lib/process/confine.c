@@ -62,24 +62,25 @@ static int check(const crew_process_options *o)
         return 0;
 }
 
-static int set_cpus(crew__confine *c, const crew_process_options *o)
+int crew__cpus_new(
+        unsigned long **mask, size_t *size, const unsigned *cpus, size_t n, const char *whose)
 {
-        enum { MOST = 1 << 16, BITS = 8 * sizeof *c->cpus };
+        enum { MOST = 1 << 16, BITS = 8 * sizeof **mask };
         unsigned highest = 0;
 
-        if (!o->n_cpus)
+        if (!n)
                 return 0;
-        for (size_t i = 0; i < o->n_cpus; i++) {
-                if (o->cpus[i] >= MOST)
-                        return crew__fail(EINVAL, "process: there is no processor %u", o->cpus[i]);
-                highest = o->cpus[i] > highest ? o->cpus[i] : highest;
+        for (size_t i = 0; i < n; i++) {
+                if (cpus[i] >= MOST)
+                        return crew__fail(EINVAL, "%s: there is no processor %u", whose, cpus[i]);
+                highest = cpus[i] > highest ? cpus[i] : highest;
         }
-        c->cpus_size = (highest / BITS + 1) * sizeof *c->cpus;
-        c->cpus = calloc(1, c->cpus_size);
-        if (!c->cpus)
-                return crew__fail(ENOMEM, "process: no memory for its processors");
-        for (size_t i = 0; i < o->n_cpus; i++)
-                c->cpus[o->cpus[i] / BITS] |= 1UL << o->cpus[i] % BITS;
+        *size = (highest / BITS + 1) * sizeof **mask;
+        *mask = calloc(1, *size);
+        if (!*mask)
+                return crew__fail(ENOMEM, "%s: no memory for its processors", whose);
+        for (size_t i = 0; i < n; i++)
+                (*mask)[cpus[i] / BITS] |= 1UL << cpus[i] % BITS;
         return 0;
 }
 
@@ -164,7 +165,7 @@ int crew__confine_new(crew__confine *c, const crew_process_options *o, bool prog
         c->nice = o->nice;
         r = set_limits(c, o->limits);
         if (r == 0)
-                r = set_cpus(c, o);
+                r = crew__cpus_new(&c->cpus, &c->cpus_size, o->cpus, o->n_cpus, "process");
         if (r == 0)
                 r = set_plan(c, o, program);
         if (r < 0)

@@ -26,8 +26,8 @@ typedef struct crew__confine {
         size_t n_limits;
         crew_starter *starter; /* whose thread starts it, or NULL; the plan is that one's, then */
         bool under_way;        /* and it was taken */
-        bool deny;    /* on_violation */
-        bool reports; /* CREW_PROCESS_REPORT */
+        bool deny;             /* on_violation */
+        bool reports;          /* CREW_PROCESS_REPORT */
         int nice;
         unsigned long *cpus;
         size_t cpus_size;
@@ -41,6 +41,10 @@ typedef struct crew__confine {
 
 /* The list that crew__plan_apply() takes; how many there are. */
 size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS]);
+
+/* A mask for sched_setaffinity(), to be freed; nothing for none. -EINVAL, -ENOMEM, with words. */
+int crew__cpus_new(
+        unsigned long **mask, size_t *size, const unsigned *cpus, size_t n, const char *whose);
 
 /* What happens to refused calls of a program. */
 enum crew__strictness crew__confine_strictness(bool reports, bool deny);

@@ -91,6 +91,8 @@ const char *crew__step_name(int step)
                 [CREW__STEP_SELF_TEST] = "the test whether Landlock refuses",
                 [CREW__STEP_HANDLER] = "installing the SIGSYS handler",
                 [CREW__STEP_FILTER] = "loading the filter (seccomp)",
+                [CREW__STEP_NICE] = "changing the priority",
+                [CREW__STEP_CPUS] = "choosing processors",
         };
 
         if (step < 1 || step >= (int)(sizeof names / sizeof *names))

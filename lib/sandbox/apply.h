@@ -76,6 +76,9 @@ enum crew__step {
         CREW__STEP_SELF_TEST,
         CREW__STEP_HANDLER,
         CREW__STEP_FILTER,
+        /* Not crew__plan_apply()'s, but told the same way. */
+        CREW__STEP_NICE,
+        CREW__STEP_CPUS,
 };
 
 /* The name of a step for a sentence: "closing descriptors". */
@@ -104,8 +107,9 @@ int crew__plan_load(const crew__plan *p, int *listener, int *step);
  */
 void crew__sandbox_warm_up(void);
 
-/* Features that every sandbox refuses count as missing from here on, and are not tried; nor is /proc
- * looked at for owners of locks. For the process that enters, not for one that shares memory. */
+/* Features that every sandbox refuses count as missing from here on, and are not tried; nor is
+ * /proc looked at for owners of locks. For the process that enters, not for one that shares memory.
+ */
 void crew__sandbox_forbid(void);
 
 #endif

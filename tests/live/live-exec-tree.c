@@ -106,3 +106,64 @@ TEST(target, "a forked target is a tree as well, and needs to be started", "[liv
         CHECK_INT(crew_process_kill_tree(p), ==, 0);
         CHECK_INT(crew_process_kill_tree(crew_current_process()), ==, -ECHILD);
 }
+
+/* Two generations behind it, one in a group of its own; tells their numbers. */
+static int plant_tree(void *arg)
+{
+        const crew_ref *ref = arg;
+        crew_auto(queue) q = NULL;
+        pid_t pid;
+
+        REQUIRE_OK(crew_queue_open(&q, *ref));
+        pid = fork();
+        if (pid == 0) {
+                pid = fork();
+                if (pid == 0)
+                        (void)setpgid(0, 0);
+                pid = getpid();
+                (void)CREW_PUT(q, &pid, CREW_S(5));
+                for (;;)
+                        (void)pause();
+        }
+        REQUIRE(pid > 0);
+        for (;;)
+                (void)pause();
+}
+
+static void kill_planted(int method)
+{
+        crew_auto(process) p = NULL;
+        crew_auto(queue) q = NULL;
+        crew_ref ref;
+        pid_t pids[2];
+
+        host_begin(method);
+        REQUIRE_OK(crew_queue_new(&q, 4, NULL));
+        ref = crew_queue_ref(q);
+        REQUIRE_OK(crew_process_launch(&p, plant_tree, &ref,
+                CREW_OPT(process, .method = method, .arg_size = sizeof ref, .grants = &ref,
+                        .n_grants = method != CREW_METHOD_FORK)));
+        for (int i = 0; i < 2; i++)
+                REQUIRE_OK(CREW_GET(q, &pids[i], CREW_S(20)));
+        CHECK_INT(crew_process_kill_tree(p), >=, 3);
+        CHECK_INT(join_code(p), ==, -SIGKILL);
+        for (int i = 0; i < 2; i++) {
+                INFO("process %d", (int)pids[i]);
+                CHECK(EVENTUALLY(!process_lives(pids[i]), CREW_S(10)));
+        }
+}
+
+TEST(tree_fork, "all that a target started is killed with it (fork)", "[live][exec]")
+{
+        kill_planted(CREW_METHOD_FORK);
+}
+
+TEST(tree_server, "all that a target started is killed with it (fork server)", "[live][exec]")
+{
+        kill_planted(CREW_METHOD_FORKSERVER);
+}
+
+TEST(tree_spawn, "all that a target started is killed with it (spawn)", "[live][exec]")
+{
+        kill_planted(CREW_METHOD_SPAWN);
+}

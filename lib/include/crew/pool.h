@@ -129,6 +129,9 @@ typedef struct crew_pool_options {
         void *user;
         int method; /* CREW_METHOD_...; other than fork: the workers are forks of a fresh image of
                        the program, which has none of its data; see crew_spawn_main */
+        int nice;             /* of the workers, added to the program's; below 0 takes a privilege */
+        const unsigned *cpus; /* the processors that they may use; copied. NULL = the program's */
+        size_t n_cpus;
 } crew_pool_options;
 
 typedef struct crew_task_options {
