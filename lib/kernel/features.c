@@ -111,6 +111,14 @@ static const struct spec specs[CREW__FEATURES] = {
                         .instead = "kills what it can find",
                         .needs = NONE,
                 },
+        [CREW__CGROUP_MEMORY] =
+                {
+                        .name = "cgroup_memory",
+                        .what = "limits the memory that is really used",
+                        .since = "5.7",
+                        .instead = "limits the address space",
+                        .needs = NONE,
+                },
         [CREW__FUTEX_WAITV] =
                 {
                         .name = "futex_waitv",
@@ -328,6 +336,16 @@ static const char *culprit(int feature, int error)
                         return "sysctl kernel.unprivileged_userns_clone is 0";
                 if (sysctl("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1)
                         return "sysctl kernel.apparmor_restrict_unprivileged_userns is 1";
+                return NULL;
+        case CREW__CGROUP_MEMORY:
+                if (error == ENOENT)
+                        return "no control groups of version 2 are mounted here";
+                if (error == EOPNOTSUPP)
+                        return "this control group was not given the memory controller";
+                if (error == EBUSY)
+                        return "processes are in the control group that would have the leaves";
+                if (error == EACCES)
+                        return "its control group and the one above are not this user's";
                 return NULL;
         case CREW__LANDLOCK:
                 if (error == EOPNOTSUPP)

@@ -21,6 +21,7 @@ enum crew__feature {
         CREW__SECCOMP_NOTIFY,
         CREW__ROBUST_LIST,
         CREW__USERNS,
+        CREW__CGROUP_MEMORY,
         CREW__FUTEX_WAITV,
         CREW__FEATURES, /* how many */
 };

@@ -2,7 +2,9 @@
 #include "kernel/probe.h"
 
 #include "base/cleanup.h"
+#include "kernel/cell.h"
 #include "kernel/syscall.h"
+#include "kernel/vmclone.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +51,7 @@ struct trial {
         struct robust_list_head head;
         struct robust_list entry;
         _Atomic uint32_t word;
+        int cell; /* to move to */
 };
 
 enum { STACK_SIZE = 128 * 1024 };
@@ -379,6 +382,68 @@ static void run(struct trial *trial, int flags)
         trial->wanted &= ~trial->tried;
 }
 
+CREW__VM_CHILD static void leave(void *unused)
+{
+        (void)unused;
+        crew__sys_exit(0);
+}
+
+/* By clone3(), for a process that moves later makes all others of the machine wait for some
+ * milliseconds; where that is not there, so. */
+static int try_to_be_born_in(const crew__cell *cell, struct trial *trial)
+{
+        const uint64_t everything = ~UINT64_C(0);
+        _Atomic uint32_t alive = 1;
+        int pidfd = -1, pid;
+        uint64_t mask;
+        struct crew__vm_child child = { .pidfd = &pidfd,
+                .alive = &alive,
+                .stack_size = STACK_SIZE,
+                .cgroup = crew__cell_fd(cell) };
+
+        if (!crew__has(CREW__CLONE3))
+                return -ENOSYS;
+        child.stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+        if (child.stack == MAP_FAILED)
+                return -ENOMEM;
+        (void)crew__sys_sigmask(SIG_BLOCK, &everything, &mask);
+        pid = crew__sys_vm_child(&child, true, leave, trial);
+        if (pid > 0)
+                pid = verdict(pidfd);
+        (void)crew__sys_sigmask(SIG_SETMASK, &mask, NULL);
+        if (pidfd >= 0)
+                (void)crew__sys_close(pidfd);
+        (void)munmap(child.stack, STACK_SIZE);
+        return pid;
+}
+
+static void cell_body(struct trial *trial)
+{
+        (void)begin(trial, CREW__CGROUP_MEMORY);
+        conclude(trial, crew__cell_enter(trial->cell));
+}
+
+static int try_cell(struct trial *trial)
+{
+        enum { MEMORY = 64 << 20 };
+        crew__cell *cell = NULL;
+        int r = crew__cell_new(&cell, MEMORY);
+
+        if (r < 0)
+                return r;
+        r = try_to_be_born_in(cell, trial);
+        if (r < 0) {
+                trial->cell = crew__cell_fd(cell);
+                trial->body = cell_body;
+                trial->wanted = BIT(CREW__CGROUP_MEMORY);
+                run(trial, 0);
+                r = trial->answer[CREW__CGROUP_MEMORY];
+        }
+        (void)crew__cell_free(cell, crew_clock() + CREW_MS(100));
+        return r;
+}
+
 unsigned crew__probe_group(enum crew__feature feature)
 {
         if (PLAIN & BIT(feature))
@@ -412,6 +477,9 @@ void crew__probe(unsigned wanted, int answer[CREW__FEATURES])
         if (trial == MAP_FAILED) {
                 for (int i = 0; i < CREW__FEATURES; i++)
                         answer[i] = -ENOMEM;
+        } else if (wanted & BIT(CREW__CGROUP_MEMORY)) {
+                answer[CREW__CGROUP_MEMORY] = try_cell(trial);
+                (void)munmap(trial, sizeof *trial);
         } else {
                 set_up(trial, wanted, &flags);
                 while (trial->wanted)

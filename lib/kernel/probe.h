@@ -3,8 +3,9 @@
 #define CREW_KERNEL_PROBE_H
 
 /*
- * Trying the kernel's features by use. It allocates nothing, takes no lock, leaves nothing behind
- * and may be done by any thread. Answers are kept by features.c.
+ * Trying the kernel's features by use. It allocates nothing (but for cgroup_memory, which reads
+ * files), takes no lock, leaves nothing behind and may be done by any thread. Answers are kept by
+ * features.c.
  */
 
 #include "kernel/features.h"

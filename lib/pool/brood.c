@@ -3,6 +3,7 @@
 /* The zygote's life: makes workers on request, notes how they end, and ends with the program. */
 
 #include "base/cleanup.h"
+#include "kernel/cell.h"
 #include "kernel/features.h"
 #include "kernel/syscall.h"
 #include "pool/nest.h"
@@ -91,10 +92,12 @@ static int lift(const brood *b, int fd)
 static int fork_worker(const crew__newborn *newborn, int *pidfd)
 {
         int pid = CREW__USE_FORK;
+        bool enters = false;
 
         if (crew__has(CREW__CLONE3))
-                pid = crew__clone_raw(pidfd);
+                pid = crew__clone_raw(pidfd, newborn->cell);
         if (pid == CREW__USE_FORK) {
+                enters = newborn->cell >= 0;
                 pid = fork();
                 if (pid < 0)
                         return -errno;
@@ -106,8 +109,11 @@ static int fork_worker(const crew__newborn *newborn, int *pidfd)
                         }
                 }
         }
-        if (pid == 0)
+        if (pid == 0) {
+                if (enters && crew__cell_enter(newborn->cell) < 0)
+                        crew__sys_exit(1);
                 crew__worker_main(newborn);
+        }
         return pid;
 }
 
@@ -128,9 +134,9 @@ static int make_control(const brood *b, child *c, crew__newborn *newborn)
         return r;
 }
 
-static int spawn(brood *b, unsigned row, const int fds[CREW__POST_FDS])
+static int spawn(brood *b, unsigned row, const int fds[CREW__POST_FDS], int cell)
 {
-        crew__newborn newborn = { .nest = b->nest, .row = row };
+        crew__newborn newborn = { .nest = b->nest, .row = row, .cell = cell };
         child c = { .pidfd = -1, .control = -1, .granted = b->nest->n_grants };
         int r;
 
@@ -196,36 +202,43 @@ static int grant(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS])
         return r;
 }
 
-static int perform(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS])
+/* `cell` may lie among the workers' numbers: it is needed until the fork only. */
+static int perform(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS], int cell)
 {
         int r = crew__nest_lift(b->nest, fds);
 
         if (r < 0)
                 return r;
-        return ask->errand == CREW__ERRAND_SPAWN ? spawn(b, ask->row, fds) : grant(b, ask, fds);
+        return ask->errand == CREW__ERRAND_SPAWN ? spawn(b, ask->row, fds, cell)
+                                                 : grant(b, ask, fds);
 }
 
 /* One question from that socket. */
 static void serve(brood *b, int socket)
 {
-        int fds[CREW__POST_FDS], with[CREW__POST_FDS] = { -1, -1, -1 }, r;
+        int came[1 + CREW__POST_FDS], with[CREW__POST_FDS] = { -1, -1, -1 }, r;
+        int *fds = came, cell = -1;
         crew__ask ask;
         crew__answer answer;
 
-        r = (int)crew__post_receive(socket, &ask, sizeof ask, fds, CREW__POST_FDS);
+        r = (int)crew__post_receive(socket, &ask, sizeof ask, came, 1 + CREW__POST_FDS);
         if (r == -EAGAIN || r == -EINTR)
                 return;
         /* The pool is gone. (A message that only lost its descriptors is answered.) */
         if (r == 0 || (r < 0 && r != -EMFILE))
                 crew__sys_exit(0);
+        if (r > 0 && ask.celled) {
+                cell = came[0];
+                fds = came + 1;
+        }
         if (r > 0)
-                r = perform(b, &ask, fds);
+                r = perform(b, &ask, fds, cell);
         if (r > 0)
                 with[0] = b->child[ask.row].pidfd;
         answer = (crew__answer){ .number = ask.number, .row = ask.row, .result = r };
         (void)crew__post_send(socket, &answer, sizeof answer, with, CREW__POST_FDS);
-        for (size_t i = 0; i < CREW__POST_FDS; i++)
-                (void)crew__close(fds[i]);
+        for (size_t i = 0; i < 1 + CREW__POST_FDS; i++)
+                (void)crew__close(came[i]);
 }
 
 /* Endings and grants are looked at in between: a pool may ask for many workers at once. */

@@ -19,9 +19,10 @@ const char *crew__reason_words(int reason)
                 [CREW_DEADLINE] = "it ran past its deadline",
                 [CREW_CANCELLED] = "it was cancelled",
                 [CREW_BROKEN] = "the pool cannot make workers any more",
+                [CREW_MEMORY] = "its worker went past its memory limit",
         };
 
-        return reason >= 0 && reason <= CREW_BROKEN ? words[reason] : "unknown";
+        return reason >= 0 && reason <= CREW_MEMORY ? words[reason] : "unknown";
 }
 
 int crew__reason_errno(int reason, int code)
@@ -39,6 +40,8 @@ int crew__reason_errno(int reason, int code)
                 return -ETIME;
         case CREW_BROKEN:
                 return -ENOTRECOVERABLE;
+        case CREW_MEMORY:
+                return -ENOMEM;
         default:
                 return -ECANCELED;
         }

@@ -48,14 +48,15 @@ typedef struct crew__epitaph {
 enum crew__errand { CREW__ERRAND_SPAWN, CREW__ERRAND_GRANT };
 
 /* From the pool to the zygote (and grants from there to the workers) with the descriptors of a
- * segment: its memfd and its eventfds. Spawns and grants come through a socket each: the driver
- * asks for workers and goes on, who grants waits for the answer. */
+ * segment: its memfd and its eventfds, and perhaps that of a cell. Spawns and grants come through a
+ * socket each: the driver asks for workers and goes on, who grants waits for the answer. */
 typedef struct crew__ask {
         uint64_t number; /* comes back in the answer: an answer that comes too late is dropped */
         uint32_t errand;
         uint32_t row;
         crew_ref ref;
         uint64_t head, ring; /* the former as it is used */
+        uint32_t celled;     /* the first descriptor is that of the cell where it is to be born */
 } crew__ask;
 
 typedef struct crew__answer { /* to a spawn: with the pidfd */
@@ -143,6 +144,7 @@ typedef struct crew__newborn {
         unsigned row;
         int control;
         int lane[CREW__POST_FDS];
+        int cell; /* or -1: it limits its address space instead */
 } crew__newborn;
 
 void crew__worker_main(const crew__newborn *newborn) __attribute__((noreturn));

@@ -25,6 +25,12 @@ static bool violated(const crew_pool *p, const crew__ending *ending)
         return p->sandboxed && ending->known && ending->signal == SIGSYS;
 }
 
+static bool starved(const crew_pool *p, const crew__worker *w, const crew__ending *ending)
+{
+        return (!ending->known || ending->signal == SIGKILL) &&
+               crew__zygote_starved(p->zygote, w->row);
+}
+
 /* What it was about, for the unit it was in (or none). */
 static crew__failure *accuse(crew_pool *p, crew__worker *w, const crew__unit *unit,
         const crew__ending *ending, int reason)
@@ -36,7 +42,7 @@ static crew__failure *accuse(crew_pool *p, crew__worker *w, const crew__unit *un
         if (!f)
                 return NULL;
         crew__ending_words(ending, how, sizeof how);
-        if (reason == CREW_DIED)
+        if (reason == CREW_DIED || reason == CREW_MEMORY)
                 f->said.exitcode = ending->signal ? -ending->signal : ending->code;
         if (reason == CREW_VIOLATED) {
                 crew__report_read(
@@ -54,6 +60,11 @@ static crew__failure *accuse(crew_pool *p, crew__worker *w, const crew__unit *un
                         "its deadline of %lld.%03lld ms",
                         w->row, (int)w->pid, (long long)(unit->job->deadline / 1000000),
                         (long long)(unit->job->deadline / 1000 % 1000));
+        } else if (reason == CREW_MEMORY) {
+                crew__failure_say(f,
+                        "worker %u (pid %d) was ended, because it went past its memory limit of "
+                        "%llu bytes",
+                        w->row, (int)w->pid, (unsigned long long)crew__zygote_memory(p->zygote));
         } else {
                 crew__failure_say(f, "worker %u (pid %d) %s", w->row, (int)w->pid, how);
         }
@@ -62,14 +73,17 @@ static crew__failure *accuse(crew_pool *p, crew__worker *w, const crew__unit *un
 
 static bool runs_again(const crew_pool *p, const crew__unit *unit, int reason)
 {
-        return reason == CREW_DIED && p->on_death == CREW_DEATH_RETRY &&
+        return (reason == CREW_DIED || reason == CREW_MEMORY) && p->on_death == CREW_DEATH_RETRY &&
                unit->attempt <= unit->job->retries;
 }
 
 /* The unit it was in. */
 static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__ending *ending)
 {
-        int reason = w->why ? w->why : violated(p, ending) ? CREW_VIOLATED : CREW_DIED;
+        int reason = w->why                  ? w->why
+                     : violated(p, ending)   ? CREW_VIOLATED
+                     : starved(p, w, ending) ? CREW_MEMORY
+                                             : CREW_DIED;
         char words[CREW__FAILURE_TEXT];
         crew__failure *f;
 
@@ -89,7 +103,7 @@ static void blame(crew_pool *p, crew__worker *w, crew__unit *unit, const crew__e
         }
         (void)snprintf(words, sizeof words, "%s", f ? f->text : crew__reason_words(reason));
         crew__item_failed(unit->job, unit->item, reason, f);
-        if (reason == CREW_DIED && p->on_death == CREW_DEATH_FAIL_POOL)
+        if ((reason == CREW_DIED || reason == CREW_MEMORY) && p->on_death == CREW_DEATH_FAIL_POOL)
                 crew__pool_break(p, "a worker died, which ends this pool: %s", words);
 }
 
@@ -128,7 +142,10 @@ static void remember_start(crew_pool *p, crew__worker *w, const crew__ending *en
         char how[96];
 
         crew__zygote_note(p->zygote, w->row, &note);
-        crew__ending_words(ending, how, sizeof how);
+        if (starved(p, w, ending))
+                (void)snprintf(how, sizeof how, "went past its memory limit");
+        else
+                crew__ending_words(ending, how, sizeof how);
         if (note.stage == CREW__STAGE_REFUSED && note.step >= CREW__STEP_NICE)
                 (void)snprintf(p->last_words, sizeof p->last_words, "worker %u: %s: %s", w->row,
                         crew__step_name(note.step), crew_error_text(note.code));
@@ -167,6 +184,7 @@ static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int6
         settle_units(p, w, ending);
         crew__worker_refusals(p, w);
         crew__notify(p, CREW_EVENT_ENDED, w, NULL);
+        crew__zygote_vacate(p->zygote, w->row);
         w->lane = crew__lane_free(w->lane);
         w->pidfd = crew__close(w->pidfd);
         w->pid = 0;

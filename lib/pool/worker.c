@@ -3,6 +3,7 @@
 /* The life of a worker, from its fork by the zygote on. */
 
 #include "base/cleanup.h"
+#include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/namespace.h"
 #include "kernel/syscall.h"
@@ -162,6 +163,10 @@ static int settle_descriptors(const crew__nest *nest, const crew__newborn *newbo
         a.keep = keep;
         a.limits = limits;
         a.n_limits = crew__limits_list(o->limits, limits);
+        if (newborn->cell >= 0) {
+                a.limits++;
+                a.n_limits--;
+        }
         plan.close_range = nest->plan.close_range;
         (void)setrlimit(RLIMIT_NOFILE, &nest->files);
         r = crew__plan_apply(&plan, &a, step);
@@ -282,6 +287,8 @@ void crew__worker_main(const crew__newborn *newborn)
         crew__pid_namespace_inherit();
         wait_at_gate(nest, perch);
         become(nest, newborn->row);
+        if (newborn->cell >= 0)
+                crew__feature_forbid(CREW__CGROUP_MEMORY);
         if (on_exit(finish, NULL) != 0)
                 refuse(perch, -ENOMEM, 0);
         (void)crew__pulse_take(&perch->pulse);

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "base/trace.h"
+#include "kernel/cell.h"
 #include "kernel/features.h"
 #include "kernel/generation.h"
 #include "kernel/syscall.h"
@@ -29,6 +30,7 @@ struct row {
         pid_t worker;      /* last made */
         uint64_t question; /* that is out; 0: none */
         int lane;          /* that it asked for: the descriptor */
+        crew__cell *cell;  /* of the last made, or NULL */
 };
 
 struct crew__zygote {
@@ -43,6 +45,7 @@ struct crew__zygote {
         crew__segment *pages;
         crew__moved *modules; /* of a zygote that is no fork, or NULL */
         size_t n_modules;
+        uint64_t memory; /* bytes for each worker, or 0 */
         unsigned rows;
         struct row row[];
 };
@@ -57,7 +60,7 @@ static int make_process(crew__zygote *z, crew__nest *nest, int *pidfd)
         nest->stale_out = crew__flush(stdout, alone);
         nest->stale_err = crew__flush(stderr, alone);
         if (alone && crew__has(CREW__CLONE3))
-                pid = crew__clone_raw(pidfd);
+                pid = crew__clone_raw(pidfd, -1);
         if (pid == CREW__USE_FORK)
                 pid = fork();
         if (pid == 0)
@@ -159,6 +162,10 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
                 return crew__fail(ENOMEM, "pool: no memory for its zygote");
         made->generation = crew__generation();
         made->rows = o->max_workers;
+        made->memory = o->limits ? o->limits->memory_max : 0;
+        /* Now, for the driver shall not wait for the answer. */
+        if (made->memory)
+                (void)crew__has(CREW__CGROUP_MEMORY);
         made->pidfd = made->socket = made->births = -1;
         (void)pthread_mutex_init(&made->lock, NULL);
         r = crew__segment_new(&made->pages, "pool", o->name,
@@ -197,13 +204,14 @@ pid_t crew__zygote_pid(const crew__zygote *z)
 
 /* Somebody else may hold a copy of the zygote's end of a socket: ask its pidfd. */
 static int send_question(
-        crew__zygote *z, int socket, const crew__ask *question, const crew__segment *s)
+        crew__zygote *z, int socket, crew__ask *question, const crew__segment *s, int cell)
 {
-        int send[CREW__POST_FDS] = { s->fd, s->events[0], s->events[1] };
+        const int send[1 + CREW__POST_FDS] = { cell, s->fd, s->events[0], s->events[1] };
         int r = crew__readable(z->pidfd, 0) == 0 ? -EPIPE : 0;
 
+        question->celled = cell >= 0;
         if (r == 0)
-                r = crew__post_send(socket, question, sizeof *question, send, CREW__POST_FDS);
+                r = crew__post_send(socket, question, sizeof *question, send, 1 + CREW__POST_FDS);
         return r == -ECONNRESET ? -EPIPE : r;
 }
 
@@ -242,6 +250,21 @@ static void seat(const crew__zygote *z, unsigned row, int lane, pid_t pid)
         atomic_store_explicit(&s->pid, (uint32_t)pid, memory_order_release);
 }
 
+uint64_t crew__zygote_memory(const crew__zygote *z)
+{
+        return z->memory;
+}
+
+bool crew__zygote_starved(const crew__zygote *z, unsigned row)
+{
+        return crew__cell_starved(z->row[row].cell);
+}
+
+void crew__zygote_vacate(crew__zygote *z, unsigned row)
+{
+        z->row[row].cell = crew__cell_vacate(z->row[row].cell);
+}
+
 int crew__zygote_ask(crew__zygote *z, unsigned row, crew__lane *lane)
 {
         crew__ask question = { .errand = CREW__ERRAND_SPAWN, .row = row, .number = ++z->spawned };
@@ -253,7 +276,13 @@ int crew__zygote_ask(crew__zygote *z, unsigned row, crew__lane *lane)
         memset(perch, 0, sizeof *perch);
         z->row[row].worker = 0;
         unseat(z, row);
-        r = send_question(z, z->births, &question, crew__lane_segment(lane));
+        /* If its last worker is not quite gone, that one's cell is removed with the next. */
+        (void)crew__cell_free(z->row[row].cell, 0);
+        z->row[row].cell = crew__cell_for(z->memory);
+        r = send_question(
+                z, z->births, &question, crew__lane_segment(lane), crew__cell_fd(z->row[row].cell));
+        if (r < 0)
+                crew__zygote_vacate(z, row);
         if (r == -EPIPE)
                 return dead(z);
         if (r < 0)
@@ -420,7 +449,7 @@ int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
 
         (void)pthread_mutex_lock(&z->lock);
         question.number = ++z->asked;
-        r = send_question(z, z->socket, &question, segment);
+        r = send_question(z, z->socket, &question, segment, -1);
         if (r == 0)
                 r = await_answer(z, &answer);
         (void)pthread_mutex_unlock(&z->lock);
@@ -437,6 +466,7 @@ int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
 crew__zygote *crew__zygote_free(crew__zygote *z)
 {
         crew__ending ending;
+        int64_t until;
 
         if (!z)
                 return NULL;
@@ -445,6 +475,10 @@ crew__zygote *crew__zygote_free(crew__zygote *z)
                 (void)crew__readable(z->pidfd, crew_clock() + FAREWELL);
                 (void)crew__pidfd_collect(z->pidfd, &ending);
         }
+        until = crew_clock() + FAREWELL;
+        for (unsigned row = 0; row < z->rows; row++)
+                (void)crew__cell_free(z->row[row].cell, until);
+        crew__cell_tidy(until);
         (void)crew__close(z->socket);
         (void)crew__close(z->births);
         (void)crew__close(z->pidfd);

@@ -126,6 +126,14 @@ int crew__zygote_ending(crew__zygote *z, unsigned row, crew__ending *ending);
  * NULL: there is none here. The worker may write anything there. */
 _Atomic uint32_t *crew__zygote_pulse(const crew__zygote *z, unsigned row);
 
+/*
+ * The memory limit of workers, in bytes, or 0. Did the one of that row, which is dead, go past it,
+ * and was it ended for that? Once its ending is known: nobody stays in its cell.
+ */
+uint64_t crew__zygote_memory(const crew__zygote *z);
+bool crew__zygote_starved(const crew__zygote *z, unsigned row);
+void crew__zygote_vacate(crew__zygote *z, unsigned row);
+
 /* What it said of itself, and was refused; crew__report_read takes the report. */
 void crew__zygote_note(crew__zygote *z, unsigned row, crew__worker_note *note);
 crew__report *crew__zygote_report(crew__zygote *z, unsigned row);

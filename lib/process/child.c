@@ -2,6 +2,7 @@
 
 /* The child's side of a start, and its end. */
 
+#include "kernel/features.h"
 #include "kernel/lock.h"
 #include "kernel/syscall.h"
 #include "process/forkserver.h"
@@ -126,6 +127,19 @@ static void drop_stale(const crew__launch *l)
                 __fpurge(stderr);
 }
 
+/* Before it uses memory of its own, unless it was born there. Cells beside that one would be a way
+ * out of its limit. */
+static void enter_cell(const crew__launch *l)
+{
+        const crew__setup *s = l->p->setup;
+
+        if (!s || !s->confine.cell)
+                return;
+        if (!l->raw && crew__cell_enter(crew__cell_fd(s->confine.cell)) < 0)
+                crew__sys_exit(NEVER_RAN);
+        crew__feature_forbid(CREW__CGROUP_MEMORY);
+}
+
 void crew__child_main(const crew__launch *l)
 {
         crew_process *p = l->p;
@@ -138,6 +152,7 @@ void crew__child_main(const crew__launch *l)
          * and reading the wiped page before writing it would be two page faults. */
         me.generation = l->fresh ? crew__generation() : crew__generation_slow();
         me.page = p->page ? crew__page_of(p->page) : NULL;
+        enter_cell(l);
         crew__queue_arrive(&l->queues);
         crew__current_become(p, l->parent);
         crew__status_become(p->row);

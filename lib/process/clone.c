@@ -75,7 +75,7 @@ static void repair(struct robust_list_head *head)
         (void)crew__sys_set_robust_list(head);
 }
 
-int crew__clone_raw(int *pidfd)
+int crew__clone_raw(int *pidfd, int cgroup)
 {
         struct robust_list_head *robust = NULL;
         uint64_t tid_address;
@@ -90,9 +90,16 @@ int crew__clone_raw(int *pidfd)
                 .pidfd = (uint64_t)(uintptr_t)pidfd,
                 .child_tid = tid_address,
         };
-        pid = crew__sys_clone3(&args, CLONE_ARGS_SIZE_VER0);
+        if (cgroup >= 0) {
+                args.flags |= CLONE_INTO_CGROUP;
+                args.cgroup = (uint64_t)cgroup;
+        }
+        pid = crew__sys_clone3(&args, cgroup < 0 ? CLONE_ARGS_SIZE_VER0 : CLONE_ARGS_SIZE_VER2);
         if (pid == 0)
                 repair(robust);
+        /* That group cannot be had, or not so: it is not the call itself that is missing. */
+        if (pid < 0 && cgroup >= 0 && pid != -EAGAIN && pid != -ENOMEM)
+                return CREW__USE_FORK;
         if (pid != -ENOSYS && pid != -EINVAL && pid != -EPERM)
                 return pid;
         crew__feature_fell_short(CREW__CLONE3, -pid);

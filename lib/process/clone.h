@@ -16,10 +16,11 @@ bool crew__alone(void);
 
 /*
  * A child without an exit signal, in which the C library works. For a process with one thread and
- * signals blocked.
- * Returns its pid and *pidfd (close-on-exec); 0 in the child; a negative errno; CREW__USE_FORK.
+ * signals blocked. `cgroup`: a directory of control groups (version 2) where it is born, or -1.
+ * Returns its pid and *pidfd (close-on-exec); 0 in the child; a negative errno; CREW__USE_FORK,
+ * also if it cannot be born there.
  */
-int crew__clone_raw(int *pidfd);
+int crew__clone_raw(int *pidfd, int cgroup);
 
 /* Ends and collects a child that cannot be held. It has not come through its gate, so that this
  * takes no time. */

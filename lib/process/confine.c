@@ -14,6 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* What SIGKILL gets to empty a cell in. */
+#define FAREWELL CREW_MS(100)
+
 size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS])
 {
         size_t n = 0;
@@ -92,9 +95,11 @@ static int set_limits(crew__confine *c, const crew_limits *limits)
         if (!limits)
                 return 0;
         r = crew__options(&l, sizeof l, limits, "process limits");
-        if (r == 0)
-                c->n_limits = crew__limits_list(&l, c->limits);
-        return r;
+        if (r < 0)
+                return r;
+        c->n_limits = crew__limits_list(&l, c->limits);
+        c->memory = l.memory_max;
+        return 0;
 }
 
 enum crew__strictness crew__confine_strictness(bool reports, bool deny)
@@ -185,6 +190,7 @@ void crew__confine_free(crew__confine *c)
         if (c->note && !c->lent)
                 (void)munmap(c->note, sizeof *c->note);
         c->note = NULL;
+        crew__confine_unhouse(c);
 }
 
 int crew__confine_take(crew__confine *c)
@@ -229,6 +235,33 @@ int crew__confine_open(crew__confine *c)
         return 0;
 }
 
+void crew__confine_house(crew__confine *c)
+{
+        crew__confine_unhouse(c);
+        c->cell = crew__cell_for(c->memory);
+        c->housed = c->cell;
+        c->starved = false;
+}
+
+void crew__confine_vacate(crew__confine *c)
+{
+        c->starved = crew__cell_starved(c->cell);
+        c->cell = crew__cell_vacate(c->cell);
+}
+
+void crew__confine_unhouse(crew__confine *c)
+{
+        c->cell = crew__cell_free(c->cell, crew_clock() + FAREWELL);
+}
+
+const struct crew__limit *crew__confine_limits(const crew__confine *c, size_t *n)
+{
+        size_t skip = c->housed ? 1 : 0;
+
+        *n = c->n_limits - skip;
+        return c->limits + skip;
+}
+
 /* Then the processors and the plan. */
 struct packed {
         struct crew__limit limits[CREW__LIMITS];
@@ -247,15 +280,16 @@ size_t crew__confine_packed(const crew__confine *c)
 void crew__confine_pack(const crew__confine *c, void *into)
 {
         struct packed head = {
-                .n_limits = c->n_limits,
                 .cpus_size = c->cpus_size,
                 .plan_size = c->plan ? crew__plan_packed(c->plan) : 0,
                 .nice = c->nice,
                 .deny = c->deny,
         };
+        const struct crew__limit *limits;
         char *to = into;
 
-        memcpy(head.limits, c->limits, sizeof head.limits);
+        limits = crew__confine_limits(c, &head.n_limits);
+        memcpy(head.limits, limits, head.n_limits * sizeof *limits);
         memcpy(to, &head, sizeof head);
         to += sizeof head;
         if (c->cpus_size)
@@ -306,12 +340,11 @@ static int enter(crew__confine *c, int *step)
 {
         struct crew__application a = {
                 .keep_all = true,
-                .limits = c->limits,
-                .n_limits = c->n_limits,
                 .report = &c->note->report,
         };
         int r;
 
+        a.limits = crew__confine_limits(c, &a.n_limits);
         r = crew__priority_set(c->nice, c->cpus, c->cpus_size, step);
         if (r < 0 || !c->plan)
                 return r;

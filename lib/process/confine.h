@@ -5,6 +5,7 @@
 /* Sandbox, limits, priority and processors of one process: what was asked for and what it led to.
  */
 
+#include "kernel/cell.h"
 #include "sandbox/notify.h"
 #include "sandbox/share.h"
 
@@ -24,6 +25,10 @@ typedef struct crew__confine {
         char words[40];         /* of it, for inspectors */
         struct crew__limit limits[CREW__LIMITS];
         size_t n_limits;
+        uint64_t memory;  /* bytes, or 0: no limit. Then limits[0] is the one of address space */
+        crew__cell *cell; /* of a child that was or is being started, or NULL */
+        bool housed;      /* that start found one */
+        bool starved;     /* the kernel ended it for want of memory */
         crew_starter *starter; /* whose thread starts it, or NULL; the plan is that one's, then */
         bool under_way;        /* and it was taken */
         bool deny;             /* on_violation */
@@ -39,7 +44,7 @@ typedef struct crew__confine {
         crew__notes notes;
 } crew__confine;
 
-/* The list that crew__plan_apply() takes; how many there are. */
+/* The list that crew__plan_apply() takes; how many there are. That of memory comes first. */
 size_t crew__limits_list(const crew_limits *l, struct crew__limit list[CREW__LIMITS]);
 
 /* A mask for sched_setaffinity(), to be freed; nothing for none. -EINVAL, -ENOMEM, with words. */
@@ -62,6 +67,18 @@ void crew__confine_let_go(crew__confine *c);
 
 /* Before the start of a fork: the note. -ENOMEM. */
 int crew__confine_open(crew__confine *c);
+
+/* Before any start: a cell if its memory is limited and one can be had. */
+void crew__confine_house(crew__confine *c);
+
+/* It has ended: was it for want of memory? Nobody stays in its cell. Does not wait. */
+void crew__confine_vacate(crew__confine *c);
+
+/* It never started, or its handle goes: without its cell, for which a moment may pass. */
+void crew__confine_unhouse(crew__confine *c);
+
+/* The limits that it sets for itself: without that of memory in a cell. */
+const struct crew__limit *crew__confine_limits(const crew__confine *c, size_t *n);
 
 /*
  * For a child that is no fork, as bytes; its ruleset's descriptor goes along by other means. 0

@@ -98,6 +98,17 @@ static int words(const crew__launch *l, const crew__site *target, int err)
         }
 }
 
+/* It waits at its gate. */
+static int admit(crew_process *p)
+{
+        const crew__cell *cell = p->setup ? p->setup->confine.cell : NULL;
+        int r = cell ? crew__cell_admit(cell, p->pid) : 0;
+
+        if (r < 0)
+                p->pidfd = crew__close(p->pidfd);
+        return r;
+}
+
 int crew__forkserver_start(crew__launch *l)
 {
         crew_process *p = l->p;
@@ -121,7 +132,9 @@ int crew__forkserver_start(crew__launch *l)
         }
         (void)pthread_mutex_unlock(&lock);
         crew__parcel_drop(&packed);
-        if (r > 0) {
+        if (r > 0)
+                r = admit(p);
+        if (r == 0) {
                 crew__page_gate(crew__page_of(p->page), CREW__GATE_OPEN);
                 return 0;
         }

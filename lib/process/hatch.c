@@ -73,7 +73,7 @@ static int fork_child(crew__delivery *d, crew_target_fn *target, int *pidfd)
         int pid = CREW__USE_FORK;
 
         if (alone && crew__has(CREW__CLONE3))
-                pid = crew__clone_raw(pidfd);
+                pid = crew__clone_raw(pidfd, -1);
         if (pid == CREW__USE_FORK) {
                 pid = fork();
                 if (pid < 0)

@@ -2,6 +2,7 @@
 #include "process/image.h"
 
 #include "base/cleanup.h"
+#include "kernel/cell.h"
 #include "kernel/features.h"
 #include "kernel/inherit.h"
 #include "kernel/vmclone.h"
@@ -40,6 +41,8 @@ crew__image *crew__image_new(size_t extra, void **room)
                 .stdio = { -1, -1, -1 },
                 .directory = -1,
                 .parent_fd = -1,
+                .cell = -1,
+                .procs = -1,
                 .stack = (char *)m + head + middle,
                 .stack_size = STACK,
         };
@@ -51,8 +54,10 @@ void crew__image_free(crew__image *m)
 {
         /* Never seen busy once its child has ended; if a stray close made the pidfd useless, the
          * child may live, and loses nothing. */
-        if (m && !crew__image_busy(m))
+        if (m && !crew__image_busy(m)) {
+                (void)crew__close(m->procs);
                 free(m);
+        }
 }
 
 const char *crew__image_step_name(int step)
@@ -64,6 +69,7 @@ const char *crew__image_step_name(int step)
                 [CREW__IMAGE_NICE] = "changing the priority",
                 [CREW__IMAGE_CPUS] = "choosing processors",
                 [CREW__IMAGE_EXEC] = "running the program",
+                [CREW__IMAGE_CELL] = "entering its control group",
         };
 
         if (step >= CREW__IMAGE_APPLY)
@@ -269,6 +275,10 @@ static int become(crew__image *m, bool cleared)
         int r;
 
         stay_with_parent(m);
+        m->step = CREW__IMAGE_CELL;
+        r = m->procs >= 0 ? crew__cell_pass(m->procs) : 0;
+        if (r < 0)
+                return r;
         if (m->session)
                 (void)crew__syscall(SYS_setsid, 0, 0, 0, 0, 0, 0);
         else if (m->group)
@@ -317,7 +327,7 @@ int crew__image_start(crew__image *m, int *pidfd)
                 .pidfd = pidfd,
                 .alive = &m->busy,
                 .files = listens(m),
-                .cgroup = -1,
+                .cgroup = m->application.filtered ? -1 : m->cell,
         };
         int pid = -ENOSYS;
 
@@ -330,6 +340,14 @@ int crew__image_start(crew__image *m, int *pidfd)
         /* The filter refuses clone3, whose flags it cannot see. */
         if (!m->application.filtered && crew__has(CREW__CLONE3))
                 pid = crew__sys_vm_child(&c, true, child_of_clone3, m);
+        if (pid < 0 && m->cell >= 0 && m->procs < 0 && pid != -EAGAIN && pid != -ENOMEM) {
+                m->procs = crew__cell_door(m->cell);
+                c.cgroup = -1;
+                if (m->procs >= 0 && crew__has(CREW__CLONE3))
+                        pid = crew__sys_vm_child(&c, true, child_of_clone3, m);
+                else if (m->procs < 0)
+                        pid = m->procs == -ENOSYS ? -EIO : m->procs;
+        }
         if (pid == -ENOSYS || pid == -EINVAL || pid == -EPERM)
                 pid = crew__sys_vm_child(&c, false, child_of_clone, m);
         if (pid < 0)

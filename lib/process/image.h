@@ -23,6 +23,7 @@ enum crew__image_step {
         CREW__IMAGE_NICE,
         CREW__IMAGE_CPUS,
         CREW__IMAGE_EXEC,
+        CREW__IMAGE_CELL,
         CREW__IMAGE_APPLY = 100, /* and above: a step of crew__plan_apply() */
 };
 
@@ -45,6 +46,8 @@ typedef struct crew__image {
         bool gated;    /* runs when `gate` is not 0; ends if the parent does before */
         _Atomic uint32_t gate;
         bool close_range; /* the kernel has it */
+        int cell;         /* the control group where it is to be, or -1 */
+        int procs; /* its door, if it is not to be born there but goes there itself; else -1 */
         int nice;
         const void *cpus; /* a mask for sched_setaffinity(), or NULL */
         size_t cpus_size;

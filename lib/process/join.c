@@ -67,6 +67,19 @@ static void trace_life(const crew_process *p)
                 crew__trace_mark(p->pid, "process", "ended by signal %d", e->signal);
 }
 
+/* What a detached process left running goes on, in its cell. */
+static void vacate(crew_process *p)
+{
+        crew__confine *c = &p->setup->confine;
+
+        if (p->role != CREW__CHILD || !c->cell)
+                return;
+        if (p->flags & CREW_PROCESS_DETACHED && !crew__cell_empty(c->cell))
+                c->cell = crew__cell_abandon(c->cell);
+        else
+                crew__confine_vacate(c);
+}
+
 /* Under p->lock. 1: it has ended and the status is stored; 0: it runs. */
 static int collect(crew_process *p)
 {
@@ -92,6 +105,8 @@ static int collect(crew_process *p)
                         reconstruct(p, &ending);
         }
         p->ending = ending;
+        if (p->setup)
+                vacate(p);
         if (p->role == CREW__CHILD && p->began && crew__traces())
                 trace_life(p);
         if (p->setup)
@@ -284,6 +299,8 @@ int crew_process_exit(crew_process *p, crew_exit *e)
                 .usage = p->ending.counted,
                 .exec_errno = never_ran(p),
                 .violated = crew__process_violated(p, &violation, &count),
+                .out_of_memory =
+                        p->setup && p->setup->confine.starved && p->ending.signal == SIGKILL,
         };
         if (p->ending.counted) {
                 answer.user_time = nanoseconds(usage->ru_utime);

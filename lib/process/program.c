@@ -125,6 +125,7 @@ static void fill(crew__image *m, const crew__launch *l)
         m->parent = l->parent;
         /* A parent that waits for the exec cannot open a gate before it. */
         m->gated = guarded(l) && !CREW__VM_WAITS;
+        m->cell = s ? crew__cell_fd(s->confine.cell) : -1;
         /* A child with a target confines itself, last of all. */
         if (!s || p->target)
                 return;
@@ -133,8 +134,10 @@ static void fill(crew__image *m, const crew__launch *l)
         m->cpus_size = s->confine.cpus_size;
         m->plan = s->confine.plan;
         m->application.filtered = s->confine.starter;
-        m->application.limits = s->confine.limits;
-        m->application.n_limits = s->confine.n_limits;
+        /* Under a filter that lets nobody open it, nor be born somewhere else. */
+        if (m->application.filtered && m->cell >= 0)
+                m->procs = crew__cell_door(m->cell);
+        m->application.limits = crew__confine_limits(&s->confine, &m->application.n_limits);
 }
 
 static void send_away(crew_process *p)
@@ -199,6 +202,8 @@ static int start_image(crew_process *p, crew__image *m, int *pidfd)
         crew__confine *c = p->setup ? &p->setup->confine : NULL;
         int r;
 
+        if (m->application.filtered && m->cell >= 0 && m->procs < 0)
+                return failed(p, -m->procs);
         if (!m->application.filtered) {
                 r = crew__image_start(m, pidfd);
                 return r < 0 ? failed(p, -r) : r;

@@ -265,6 +265,8 @@ int crew__setup_open(crew__setup *s, const char *name)
                 r = open_one(s, i, name);
         if (r < 0)
                 crew__setup_close(s, true);
+        else
+                crew__confine_house(&s->confine);
         return r;
 }
 
@@ -277,8 +279,10 @@ void crew__setup_close(crew__setup *s, bool failed)
                 s->opened[i] = false;
         }
         s->directory = crew__close(s->directory);
-        if (failed)
+        if (failed) {
                 crew__setup_hang_up(s);
+                crew__confine_unhouse(&s->confine);
+        }
 }
 
 void crew__setup_hang_up(crew__setup *s)

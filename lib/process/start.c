@@ -49,13 +49,18 @@ static int words(const crew_process *p, int err, const char *what)
         }
 }
 
+static int cell_of(const crew_process *p)
+{
+        return p->setup ? crew__cell_fd(p->setup->confine.cell) : -1;
+}
+
 static int start_raw(crew__launch *l)
 {
         crew_process *p = l->p;
         int pidfd = -1, pid;
 
         l->raw = true;
-        pid = crew__clone_raw(&pidfd);
+        pid = crew__clone_raw(&pidfd, cell_of(p));
         if (pid == 0)
                 crew__child_main(l);
         if (pid == CREW__USE_FORK) {

@@ -195,6 +195,15 @@ static size_t pass(struct hunt *h)
         return h->n - before;
 }
 
+/* Who left the session is still in the cell of its memory limit, if it has one. */
+static void kill_cell(crew_process *p)
+{
+        (void)pthread_mutex_lock(&p->lock);
+        if (p->setup && p->setup->confine.cell)
+                (void)crew__cell_kill(p->setup->confine.cell);
+        (void)pthread_mutex_unlock(&p->lock);
+}
+
 /* In a pid namespace without a /proc of its own the numbers there are another namespace's. */
 static bool proc_is_ours(void)
 {
@@ -221,6 +230,7 @@ int crew_process_kill_tree(crew_process *p)
                 /* Its group was made before it could do anything, and has its number. */
                 (void)kill(-p->pid, SIGKILL);
         }
+        kill_cell(p);
         if (!h.ended)
                 (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
         for (size_t i = 0; i < h.n; i++) {

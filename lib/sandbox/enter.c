@@ -68,7 +68,7 @@ static void pin_time_zone(void)
 
 /* What every sandbox of crew's refuses. */
 static const enum crew__feature lost[] = { CREW__IO_URING, CREW__CLONE3, CREW__USERNS,
-        CREW__SECCOMP_NOTIFY };
+        CREW__SECCOMP_NOTIFY, CREW__CGROUP_MEMORY };
 static const enum crew__feature kept[] = { CREW__CLOSE_RANGE, CREW__PIDFD_INFO, CREW__NOEXEC_SEAL,
         CREW__LANDLOCK, CREW__ROBUST_LIST };
 

@@ -10,8 +10,9 @@
  * no code of a task runs), or by acting between its fork and the opening of its gate.
  */
 
-#include "pool-help.h"
+#include "cell-help.h"
 
+#include "kernel/features.h"
 #include "kill.h"
 #include "pool/lane.h"
 #include "pool/pool.h"
@@ -25,7 +26,7 @@ POOL_WARM_UP
 #define BOUND CREW_MS(100)
 #define DEADLINE_NS CREW_MS(120)
 
-enum { BEHIND = 8, MEMORY_MAX = 1 << 30 };
+enum { BEHIND = 8, MEMORY_MAX = 1 << 30, GROUP_MAX = 1 << 26 };
 
 /*
  * What must become of the task concerned:
@@ -44,12 +45,13 @@ enum outcome { UNHARMED, MOVED, FAILS, REFUSED, TAKEN };
         ROW(SEGFAULT, MOVED, MOVED, FAILS, FAILS, MOVED, MOVED)                                    \
         ROW(ABORT, MOVED, MOVED, FAILS, FAILS, MOVED, MOVED)                                       \
         ROW(EXIT, MOVED, MOVED, FAILS, FAILS, MOVED, UNHARMED)                                     \
+        ROW(STARVED, MOVED, MOVED, FAILS, FAILS, MOVED, UNHARMED)                                  \
         ROW(MEMORY, UNHARMED, UNHARMED, REFUSED, REFUSED, MOVED, UNHARMED)                         \
         ROW(DEADLINE, UNHARMED, UNHARMED, FAILS, FAILS, UNHARMED, UNHARMED)                        \
         ROW(CANCEL, UNHARMED, TAKEN, FAILS, FAILS, TAKEN, TAKEN)                                   \
         ROW(VIOLATION, MOVED, MOVED, FAILS, FAILS, UNHARMED, UNHARMED)
 
-enum end { SIGKILLED, SEGFAULT, ABORT, EXIT, MEMORY, DEADLINE, CANCEL, VIOLATION, ENDS };
+enum end { SIGKILLED, SEGFAULT, ABORT, EXIT, STARVED, MEMORY, DEADLINE, CANCEL, VIOLATION, ENDS };
 enum phase { IDLE, TAKING, RUNNING, RESULT, INITIALIZER, GATE, PHASES };
 
 /* A row with a cell too few or too many is no call of this macro; a row that is missing or there
@@ -124,6 +126,9 @@ static int perform(enum end end)
                 abort();
         case EXIT:
                 exit(3);
+        case STARVED:
+                eat(2 * (size_t)GROUP_MAX, mark);
+                return 0;
         case MEMORY:
                 big = malloc((size_t)MEMORY_MAX + 1);
                 if (!big)
@@ -351,11 +356,11 @@ static void stage_start(struct scene *s)
 
 static void check_failure(const struct scene *s)
 {
-        static const int reasons[ENDS] = { CREW_DIED, CREW_DIED, CREW_DIED, CREW_DIED, CREW_FAILED,
-                CREW_DEADLINE, CREW_CANCELLED, CREW_VIOLATED };
-        static const int exits[ENDS] = { -SIGKILL, -SIGSEGV, -SIGABRT, 3 };
+        static const int reasons[ENDS] = { CREW_DIED, CREW_DIED, CREW_DIED, CREW_DIED, CREW_MEMORY,
+                CREW_FAILED, CREW_DEADLINE, CREW_CANCELLED, CREW_VIOLATED };
+        static const int exits[ENDS] = { -SIGKILL, -SIGSEGV, -SIGABRT, 3, -SIGKILL };
         static const char *const words[ENDS] = { "signal 9", "signal 11", "signal 6", "3",
-                "no memory", "deadline", "cancel", "unshare" };
+                "memory limit", "no memory", "deadline", "cancel", "unshare" };
         crew_failure f = failure_of(s->task);
 
         INFO("%s", f.message);
@@ -388,7 +393,7 @@ static void check_task(struct scene *s)
         bool fails = s->outcome == FAILS || s->outcome == REFUSED || s->outcome == TAKEN;
         pid_t pid = 0;
 
-        if (s->retried && s->outcome == FAILS && board->end <= EXIT)
+        if (s->retried && s->outcome == FAILS && board->end <= STARVED)
                 fails = false;
         REQUIRE_OK(crew_result_wait(s->task, CREW_S(5)));
         if (s->outcome == FAILS || s->outcome == TAKEN)
@@ -434,7 +439,8 @@ static bool play(enum end end, enum phase phase, bool retried)
         static void (*const stages[PHASES])(struct scene *) = { stage_idle, stage_taking,
                 stage_task, stage_task, stage_start, stage_start };
         struct scene s = { .outcome = table[end][phase], .retried = retried };
-        const crew_limits limits = { .size = sizeof limits, .memory_max = MEMORY_MAX };
+        const crew_limits limits = { .size = sizeof limits,
+                .memory_max = end == STARVED ? GROUP_MAX : MEMORY_MAX };
 
         board_fd = memfd_create("board", MFD_CLOEXEC);
         REQUIRE(board_fd >= 0 && ftruncate(board_fd, sizeof *board) == 0);
@@ -446,7 +452,7 @@ static bool play(enum end end, enum phase phase, bool retried)
         s.pool = new_pool(phase == RUNNING || phase == RESULT || phase == IDLE ? 2 : 1,
                 CREW_OPT(pool, .initializer = initialize, .keep_fds = &board_fd, .n_keep_fds = 1,
                         .on_death = retried ? CREW_DEATH_RETRY : CREW_DEATH_FAIL_TASK,
-                        .limits = end == MEMORY ? &limits : NULL));
+                        .limits = end == MEMORY || end == STARVED ? &limits : NULL));
         stages[phase](&s);
         check_task(&s);
         check_behind(&s);
@@ -462,6 +468,10 @@ static void run_cell(enum end end, enum phase phase, bool retried)
 {
         if (TEST_SANITIZED && end == MEMORY)
                 SKIP("a sanitizer reserves more address space than a limit leaves");
+        if (end == STARVED && !crew__has(CREW__CGROUP_MEMORY))
+                SKIP("no memory limit by control groups here");
+        if (end == MEMORY)
+                crew__feature_forbid(CREW__CGROUP_MEMORY);
         TEST_DEADLINE(30);
         /* What the canary did not see may delay one process alone: being late takes two rounds. */
         if (play(end, phase, retried))

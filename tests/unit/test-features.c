@@ -26,6 +26,7 @@ static const char *const names[CREW__FEATURES] = {
         [CREW__SECCOMP_NOTIFY] = "seccomp_notify",
         [CREW__ROBUST_LIST] = "robust_list",
         [CREW__USERNS] = "userns",
+        [CREW__CGROUP_MEMORY] = "cgroup_memory",
         [CREW__FUTEX_WAITV] = "futex_waitv",
 };
 
@@ -135,7 +136,8 @@ static void none_off(const void *list)
 TEST(force_list, "CREW_DISABLE is a list of whole names, blanks do not count", "[unit][features]")
 {
         apart(all_off, " clone3,close_range , pidfd_info,,io_uring\t,uring_waitid,uring_futex, "
-                       "noexec_seal,landlock,seccomp_notify,robust_list,userns,futex_waitv,");
+                       "noexec_seal,landlock,seccomp_notify,robust_list,userns,futex_waitv,"
+                       "cgroup_memory,");
         apart(none_off, "");
         apart(none_off, " , ,");
         apart(none_off, "clone,clone33,CLONE3,io-uring,iouring,land lock,all");

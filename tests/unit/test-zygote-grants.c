@@ -4,6 +4,7 @@
 
 #include "zygote-case.h"
 
+#include "kernel/features.h"
 #include "process/process.h"
 #include "queue/queue.h"
 #include "status/page.h"
@@ -380,6 +381,8 @@ TEST(limits, "a worker has the limits it was given and the host's other ones", "
         struct rlimit *l, files;
         struct outcome out;
 
+        /* With a control group for its memory it has the host's limit of address space. */
+        crew__feature_forbid(CREW__CGROUP_MEMORY);
         REQUIRE(getrlimit(RLIMIT_NOFILE, &files) == 0);
         for (int limited = 1; limited >= 0; limited--) {
                 c.options.limits = limited ? &given : NULL;

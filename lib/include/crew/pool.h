@@ -62,6 +62,7 @@ enum {
         CREW_DEADLINE = 4,  /* it ran past its deadline and was ended */
         CREW_CANCELLED = 5, /* crew_result_cancel, terminate or free */
         CREW_BROKEN = 6,    /* the pool cannot make workers any more */
+        CREW_MEMORY = 7,    /* its worker went past limits->memory_max and was ended for it */
 };
 
 enum { CREW_POOL_NO_THREAD = 1 };
@@ -73,7 +74,7 @@ typedef struct crew_failure {
         size_t size;
         int reason;               /* CREW_FAILED, ... */
         int code;                 /* FAILED: the negative errno */
-        int exitcode;             /* DIED: as crew_process_exitcode; 0 otherwise */
+        int exitcode;             /* DIED, MEMORY: as crew_process_exitcode; 0 otherwise */
         int syscall;              /* VIOLATED: its number, -1 unknown */
         const char *syscall_name; /* "" if unknown */
         const char *message;      /* a sentence; both strings live as long as the result */
@@ -161,7 +162,8 @@ CREW_PUBLIC crew_pool *crew_pool_free(crew_pool *pool);
 
 /*
  * Runs one task and waits. Returns the size of its result, copied to `out`; when the pool speaks:
- * -ECANCELED, -EOWNERDEAD (died), -EPERM (violated), -ETIME (deadline), -ENOTRECOVERABLE (broken);
+ * -ECANCELED, -EOWNERDEAD (died), -EPERM (violated), -ETIME (deadline), -ENOTRECOVERABLE (broken),
+ * -ENOMEM (memory);
  * when the task failed, its own negative errno. o->failure tells them apart without doubt.
  * -ETIMEDOUT, -EAGAIN: not done in time; it is cancelled and `out` is never written. -EMSGSIZE: the
  * argument is larger than a lane (crew_error_detail() has both numbers), or the result than cap.

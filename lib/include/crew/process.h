@@ -77,10 +77,19 @@ enum {
         CREW_VIOLATION_DENY = 1, /* it fails with EPERM */
 };
 
-/* Limits of one process (a worker, a program), which its children inherit; 0 = the host's. */
+/*
+ * Limits of one process (a worker, a program), which its children inherit; 0 = the host's.
+ *
+ * memory_max: where the kernel has a control group to spare (`cgroup_memory` in `crew features`),
+ * it is what the process and all that it starts use together, in memory that they touched
+ * themselves: what a fork shares with its parent is the parent's. Going past it ends them all at
+ * once: crew_exit.out_of_memory, and CREW_MEMORY of a task. When the process has ended (unless it
+ * is detached) what it left running is ended too. Elsewhere it limits the address space of each,
+ * and going past it makes an allocation fail.
+ */
 typedef struct crew_limits {
         size_t size;
-        uint64_t memory_max; /* bytes of address space */
+        uint64_t memory_max; /* bytes, see above */
         uint64_t cpu_time;   /* ns, rounded up to seconds */
         uint64_t open_files;
         uint64_t file_bytes;
@@ -156,6 +165,7 @@ typedef struct crew_exit {
         uint64_t max_rss;    /* bytes */
         int exec_errno;      /* why program or target never ran, positive; 0: it did */
         bool violated;       /* a sandbox refused a call: crew_process_violation() */
+        bool out_of_memory;  /* the kernel ended it: more memory than its limit, see crew_limits */
 } crew_exit;
 
 /*
@@ -283,11 +293,12 @@ CREW_PUBLIC int crew_process_kill(crew_process *p);      /* SIGKILL */
 
 /*
  * SIGKILL to the process and to all that it has started, as far as they can be found in /proc: its
- * children and theirs, and with CREW_PROCESS_GROUP or _SESSION who is still in that group or session,
- * also when the process itself has ended. They are stopped until nobody new is found, then killed.
- * Not found is who left the session and whose parents are gone (a daemon), and who is another user's;
- * without a /proc of this pid namespace only the process and its group are.
- * Returns how many were killed; -ESRCH before the start; -ECHILD.
+ * children and theirs, and with CREW_PROCESS_GROUP or _SESSION who is still in that group or
+ * session, also when the process itself has ended. They are stopped until nobody new is found, then
+ * killed. Not found is who left the session and whose parents are gone (a daemon), and who is
+ * another user's; without a /proc of this pid namespace only the process and its group are. With
+ * limits->memory_max and `cgroup_memory` (`crew features`) nobody escapes (from Linux 5.14 on),
+ * counted or not. Returns how many were found and killed; -ESRCH before the start; -ECHILD.
  */
 CREW_PUBLIC int crew_process_kill_tree(crew_process *p);
 
