@@ -18,6 +18,9 @@
 /* From the exec to crew_spawn_main() it is the program's own: its libraries, its constructors. */
 #define PATIENCE CREW_S(60)
 
+/* For one that was killed to end. */
+#define FAREWELL CREW_S(1)
+
 static const char program[] = "/proc/self/exe";
 
 static int ascending(const void *a, const void *b)
@@ -268,13 +271,18 @@ int crew__spawn_start(crew__launch *l)
         return 0;
 }
 
-/* It has no future: collects it, so that the start can be tried again. */
+/*
+ * It has no future: collects it, so that the start can be tried again. Not for ever: in the middle
+ * of some device's work, or held by a debugger, it does not end yet. Then it is left to whoever
+ * collects this process's children, at last to init.
+ */
 static void abandon(crew_process *p)
 {
+        int64_t until = crew_clock() + FAREWELL;
         crew__ending ending;
 
         (void)crew__sys_pidfd_send_signal(p->pidfd, SIGKILL);
-        while (crew__readable(p->pidfd, CREW__NEVER) == -EINTR)
+        while (crew__readable(p->pidfd, until) == -EINTR)
                 ;
         (void)crew__pidfd_collect(p->pidfd, &ending);
         p->pidfd = crew__close(p->pidfd);
