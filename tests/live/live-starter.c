@@ -5,6 +5,8 @@
 #include "exec-help.h"
 #include "peer.h"
 
+#include <errno.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -21,6 +23,13 @@ static bool notifies(void)
                 return false;
         REQUIRE_OK(crew_feature_get((unsigned)crew_feature_find("close_range"), &f));
         return f.state == CREW_FEATURE_YES;
+}
+
+/* A container's filter that refuses the call comes first, and ours hears nothing of it. No such
+ * flag: EINVAL. */
+static bool hears_unshare(void)
+{
+        return notifies() && unshare(1) < 0 && errno == EINVAL;
 }
 
 static bool has_landlock(void)
@@ -80,7 +89,7 @@ TEST_HOSTS(
                         "NoNewPrivs:\t1\n");
                 CHECK_INT(run_with(s, SHELL("unshare -U true 2>/dev/null && exit 9; exit 8"), &v),
                         ==, 8);
-                if (!notifies())
+                if (!hears_unshare())
                         continue;
                 CHECK_INT(v.count, ==, 1);
                 CHECK_STR(v.name, "unshare");
@@ -143,7 +152,7 @@ TEST(left_behind, "what a program left behind is not taken for the next one", "[
         crew_auto(starter) s = NULL;
         crew_violation v;
 
-        if (!notifies())
+        if (!hears_unshare())
                 SKIP("no seccomp notification here");
         REQUIRE(mkdtemp(place));
         REQUIRE(chdir(place) == 0);
