@@ -104,12 +104,12 @@ static int echo_twice(void *arg)
         return fgets(line, sizeof line, stdin) ? 2 : 0;
 }
 
-TEST_HOSTS(forked, "a forked target gets pipes and a directory too", "[live][exec]")
+TEST_METHODS(function, "a target of this program gets pipes and a directory too", "[live][exec]")
 {
         crew_auto(process) p = NULL;
         char text[64];
 
-        REQUIRE_OK(crew_process_new(&p, echo_twice, NULL,
+        REQUIRE_OK(host_new(&p, echo_twice, NULL,
                 CREW_OPT(process, .in = { CREW_STDIO_PIPE, 0 }, .out = { CREW_STDIO_PIPE, 0 },
                         .cwd = "/usr", .flags = CREW_PROCESS_SESSION)));
         REQUIRE_OK(crew_process_start(p));

@@ -43,8 +43,8 @@ static void descriptors_run_out(uint64_t flags)
                 crew_auto(process) p = NULL;
                 int code, was;
 
-                REQUIRE_OK(crew_process_new(
-                        &p, give, (void *)(intptr_t)5, CREW_OPT(process, .flags = flags)));
+                REQUIRE_OK(
+                        host_new(&p, give, (void *)(intptr_t)5, CREW_OPT(process, .flags = flags)));
                 was = limit_descriptors((rlim_t)(free_one + room));
                 r = crew_process_start(p);
                 if (r < 0)
@@ -64,7 +64,8 @@ static void descriptors_run_out(uint64_t flags)
         }
 }
 
-TEST_HOSTS(descriptors, "no descriptor left: -EMFILE, and nothing stays behind", "[live][process]")
+TEST_METHODS(
+        descriptors, "no descriptor left: -EMFILE, and nothing stays behind", "[live][process]")
 {
         descriptors_run_out(0);
 }
@@ -151,14 +152,14 @@ static void *start_it(void *data)
         return NULL;
 }
 
-TEST(starters, "of several threads that start a process one succeeds", "[live][process]")
+TEST_METHODS(starters, "of several threads that start a process one succeeds", "[live][process]")
 {
         for (int round = 0; round < test_scale(1000, 20); round++) {
                 struct starter s[4];
                 crew_auto(process) p = NULL;
                 int started = 0;
 
-                REQUIRE_OK(crew_process_new(&p, give, (void *)(intptr_t)2, NULL));
+                REQUIRE_OK(host_new(&p, give, (void *)(intptr_t)2, NULL));
                 for (int i = 0; i < 4; i++) {
                         s[i] = (struct starter){ .p = p };
                         REQUIRE(pthread_create(&s[i].thread, NULL, start_it, &s[i]) == 0);
@@ -181,7 +182,7 @@ static void *start_many(void *data)
                 crew_auto(process) p = NULL;
                 int code = -1;
 
-                if (crew_process_launch(&p, give, (void *)(intptr_t)(i & 255), NULL) < 0 ||
+                if (host_launch(&p, give, (void *)(intptr_t)(i & 255), NULL) < 0 ||
                         crew_process_join(p, CREW_S(10)) < 0 ||
                         crew_process_exitcode(p, &code) < 0 || code != (i & 255))
                         ++*wrong;
@@ -190,7 +191,7 @@ static void *start_many(void *data)
         return NULL;
 }
 
-TEST(parallel, "four threads start and join at once", "[live][process]")
+TEST_METHODS(parallel, "four threads start and join at once", "[live][process]")
 {
         pthread_t thread[4];
         int wrong[4] = { 0 };

@@ -99,14 +99,14 @@ static void kill_rounds(uint64_t flags, long rounds)
         (void)crew_pool_free(p);
 }
 
-TEST(kills, "a random worker is killed during each map, and every result is right",
+TEST_POOLS(kills, "a random worker is killed during each map, and every result is right",
         "[stress][pool]")
 {
         TEST_DEADLINE(600);
         kill_rounds(0, (long)test_scale(10000, 50));
 }
 
-TEST(kills_driven, "the same where the callers drive", "[stress][pool]")
+TEST_POOLS(kills_driven, "the same where the callers drive", "[stress][pool]")
 {
         TEST_DEADLINE(600);
         kill_rounds(CREW_POOL_NO_THREAD, (long)test_scale(10000, 50));
@@ -196,7 +196,7 @@ static long count_fds(void)
         return n;
 }
 
-TEST(pools, "a thousand pools come and go, used, idle, busy and dying", "[stress][pool]")
+TEST_POOLS(pools, "a thousand pools come and go, used, idle, busy and dying", "[stress][pool]")
 {
         long rounds = (long)test_scale(1000, 20), before;
 
@@ -218,7 +218,7 @@ TEST(pools, "a thousand pools come and go, used, idle, busy and dying", "[stress
         CHECK_INT(count_fds(), ==, before);
 }
 
-TEST(many_workers, "200 workers run, die and end", "[stress][pool]")
+TEST_POOLS(many_workers, "200 workers run, die and end", "[stress][pool]")
 {
         crew_pool *p;
         int in[2000], out[2000], sig = SIGKILL;
@@ -243,7 +243,8 @@ TEST(many_workers, "200 workers run, die and end", "[stress][pool]")
 }
 
 /* The task after the late one is never the victim, wherever its end falls. */
-TEST(deadlines, "deadlines that race with the ends of their tasks hit no other", "[stress][pool]")
+TEST_POOLS(deadlines, "deadlines that race with the ends of their tasks hit no other",
+        "[stress][pool]")
 {
         long rounds = (long)test_scale(10000, 100), late = 0, early = 0;
         crew_pool *p;
