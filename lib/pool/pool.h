@@ -447,6 +447,8 @@ void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
 /* Did its sandbox answer calls with EPERM since the last look? */
 void crew__worker_refusals(crew_pool *p, crew__worker *w);
 void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
+/* The zygote is gone: what it has not collected may be ours to collect. */
+void crew__collect_orphans(crew_pool *p);
 /* The pool cannot go on. */
 void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A death that nobody wished: counts it against the budget. */

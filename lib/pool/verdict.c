@@ -186,7 +186,9 @@ static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int6
         crew__notify(p, CREW_EVENT_ENDED, w, NULL);
         crew__zygote_vacate(p->zygote, w->row);
         w->lane = crew__lane_free(w->lane);
-        w->pidfd = crew__close(w->pidfd);
+        if (!p->zygote_dead && !p->terminated)
+                w->pidfd = crew__close(w->pidfd);
+        /* Else there will be no other in this row, and it may be ours to collect: _orphans(). */
         w->pid = 0;
         w->due = CREW__NEVER;
         w->state = CREW__EMPTY;
@@ -235,5 +237,23 @@ void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
                 w->due = now + CREW_MS(1) / 4;
                 return;
         }
+        /* Then its parent is whoever collects orphans, which may be this process. */
+        if (p->zygote_dead)
+                (void)crew__pidfd_collect(w->pidfd, &ending);
         bury(p, w, &ending, now);
+}
+
+void crew__collect_orphans(crew_pool *p)
+{
+        int64_t until = crew_clock() + CREW_MS(250);
+        crew__ending ending;
+
+        for (unsigned i = 0; i < p->n_workers; i++) {
+                crew__worker *w = &p->workers[i];
+
+                /* A large one takes its time; most are gone. */
+                if (w->pidfd >= 0 && crew__readable(w->pidfd, until) == 0)
+                        (void)crew__pidfd_collect(w->pidfd, &ending);
+                w->pidfd = crew__close(w->pidfd);
+        }
 }
