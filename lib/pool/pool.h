@@ -447,7 +447,9 @@ void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
 /* Did its sandbox answer calls with EPERM since the last look? */
 void crew__worker_refusals(crew_pool *p, crew__worker *w);
 void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
-/* The zygote is gone: what it has not collected may be ours to collect. */
+/* The row's last one, of which the zygote has not told that it is collected. */
+void crew__worker_forget(crew__worker *w);
+/* The zygote is gone: forgets them all. */
 void crew__collect_orphans(crew_pool *p);
 /* The pool cannot go on. */
 void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
