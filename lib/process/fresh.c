@@ -125,6 +125,22 @@ static int set_confines(const crew__delivery *d, crew_process *p)
                 d->parcel->confine.size, d->fd[CREW__PARCEL_EXTRA]);
 }
 
+/* As crew__parcel_settle; what the application has closed of 0-2 is not the server's instead. */
+static int settle(crew__delivery *d, bool hatched)
+{
+        bool none[3];
+        int r;
+
+        for (int fd = 0; fd <= STDERR_FILENO; fd++)
+                none[fd] = hatched && d->fd[CREW__PARCEL_STDIN + fd] < 0;
+        r = crew__parcel_settle(d);
+        for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+                if (none[fd])
+                        (void)close(fd);
+        }
+        return r;
+}
+
 void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hatchery *server)
 {
         const crew__parcel *parcel = d->parcel;
@@ -139,7 +155,7 @@ void crew__fresh_main(crew__delivery *d, crew_target_fn *target, const crew__hat
         int r;
 
         /* Before anything takes numbers that are to be kept. */
-        r = crew__parcel_settle(d);
+        r = settle(d, server != NULL);
         l.p = make_self(d, target);
         page = l.p ? attach_page(d, l.p) : NULL;
         if (!page)

@@ -292,9 +292,10 @@ static int take_descriptors(crew__delivery *d, const crew__parcel *p, const int 
                 return -ENOMEM;
         memcpy(d->fd, (const char *)p + p->numbers.at, d->n * sizeof *d->fd);
         for (size_t i = 0; came && i < d->n; i++) {
-                if (d->fd[i] >= 0)
-                        d->fd[i] = taken < n ? came[taken] : -1;
-                taken += d->fd[i] >= 0;
+                if (d->fd[i] < 0)
+                        continue;
+                d->fd[i] = taken < n ? came[taken] : -1;
+                taken++;
         }
         if (!came || taken == n)
                 return 0;

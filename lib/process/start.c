@@ -155,13 +155,15 @@ static int start_gated(crew__launch *l)
         r = crew__page_new(&p->page, p->name);
         if (r < 0)
                 return words(p, -r, "status page");
-        reserved = fcntl(l->parent_fd, F_DUPFD_CLOEXEC, 0);
+        reserved = fcntl(l->parent_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         if (reserved < 0) {
                 r = words(p, errno, "pidfd");
         } else {
                 pid = fork();
-                if (pid == 0)
+                if (pid == 0) {
+                        (void)crew__close(reserved);
                         crew__child_main(l);
+                }
                 r = pid < 0 ? words(p, errno, "fork") : 0;
         }
         /* Kept until here, so that the child's pidfd does not fail for want of a descriptor. */

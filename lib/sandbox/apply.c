@@ -189,7 +189,8 @@ int crew__plan_apply(const crew__plan *p, const struct crew__application *a, int
         if (p->ruleset.fd >= 0 && !a->shared_files)
                 (void)crew__sys_close(p->ruleset.fd);
         *step = CREW__STEP_SELF_TEST;
-        r = crew__ruleset_test(&p->ruleset);
+        if (!a->filtered || p->ruleset.test_filtered)
+                r = crew__ruleset_test(&p->ruleset);
         if (r < 0 || a->filtered)
                 return r;
         *step = CREW__STEP_HANDLER;

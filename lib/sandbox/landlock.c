@@ -170,10 +170,12 @@ static int add_path(int ruleset, int abi, const char *path, uint64_t access, str
 static const struct {
         const char *path, *above[3];
         int flags;
+        unsigned word;
         uint64_t access;
 } trials[] = {
-        { "/", { "/" }, O_RDONLY | O_DIRECTORY, LANDLOCK_ACCESS_FS_READ_DIR },
-        { "/dev/null", { "/dev/null", "/dev", "/" }, O_WRONLY, LANDLOCK_ACCESS_FS_WRITE_FILE },
+        { "/", { "/" }, O_RDONLY | O_DIRECTORY, CREW__RPATH, LANDLOCK_ACCESS_FS_READ_DIR },
+        { "/dev/null", { "/dev/null", "/dev", "/" }, O_WRONLY, CREW__WPATH,
+                LANDLOCK_ACCESS_FS_WRITE_FILE },
 };
 
 enum { TRIALS = sizeof trials / sizeof *trials };
@@ -194,7 +196,7 @@ static void strike(unsigned *open_trials, const struct stat *st, uint64_t access
         }
 }
 
-static void choose_trial(crew__ruleset *r, unsigned open_trials)
+static void choose_trial(crew__ruleset *r, unsigned open_trials, unsigned words)
 {
         for (unsigned i = 0; i < TRIALS; i++) {
                 int fd;
@@ -207,6 +209,7 @@ static void choose_trial(crew__ruleset *r, unsigned open_trials)
                 (void)crew__close(fd);
                 r->test_path = trials[i].path;
                 r->test_flags = trials[i].flags | O_CLOEXEC;
+                r->test_filtered = words & trials[i].word;
                 return;
         }
 }
@@ -233,7 +236,7 @@ static int fill(crew__ruleset *r, const crew_sandbox *s, bool test)
                 strike(&open_trials, &st, access);
         }
         if (test)
-                choose_trial(r, open_trials);
+                choose_trial(r, open_trials, s->words);
         return 0;
 }
 

@@ -19,6 +19,7 @@ typedef struct crew__ruleset {
         unsigned gaps;
         const char *test_path; /* what must be refused afterwards; NULL if nothing need be */
         int test_flags;        /* how it is opened */
+        bool test_filtered;    /* the policy's filter lets that through */
 } crew__ruleset;
 
 /*

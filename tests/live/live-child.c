@@ -311,21 +311,47 @@ TEST(busy_stream, "what another thread is writing is not written twice", "[live]
         (void)close(out);
 }
 
-TEST_HOSTS(closed_streams, "closed descriptors under stdout and stderr are harmless",
+TEST_METHODS(closed_streams, "closed descriptors under stdout and stderr are harmless",
         "[live][process]")
 {
         int saved = dup(1), saved_error = dup(2);
         crew_auto(process) p = NULL;
+        char *text = shared_new(8);
 
+        (void)strcpy(text, "lost");
         (void)fflush(stdout);
         (void)close(1);
         (void)close(2);
         (void)printf("lost");
-        REQUIRE_OK(crew_process_launch(&p, say, (char[]){ "lost" }, NULL));
+        REQUIRE_OK(host_launch(&p, say, text, NULL));
         CHECK_INT(join_code(p), ==, 0);
         REQUIRE(dup2(saved, 1) == 1 && dup2(saved_error, 2) == 2);
         (void)close(saved);
         (void)close(saved_error);
+}
+
+/* The fork server was started when there was one. */
+static int has_stdout(void *arg)
+{
+        (void)arg;
+        return fcntl(1, F_GETFD) >= 0;
+}
+
+TEST_METHODS(
+        closed_stdout, "what the host has closed is closed in the child too", "[live][process]")
+{
+        int saved = dup(1);
+        crew_auto(process) p = NULL;
+        crew_auto(process) again = NULL;
+
+        (void)fflush(stdout);
+        (void)close(1);
+        REQUIRE_OK(host_launch(&p, has_stdout, NULL, NULL));
+        CHECK_INT(join_code(p), ==, 0);
+        REQUIRE(dup2(saved, 1) == 1);
+        (void)close(saved);
+        REQUIRE_OK(host_launch(&again, has_stdout, NULL, NULL));
+        CHECK_INT(join_code(again), ==, 1);
 }
 
 /* Handlers at exit. */
@@ -349,6 +375,7 @@ static void of_child(void)
 
 static int with_handler(void *arg)
 {
+        ran = host_data;
         (void)atexit(of_child);
         if (arg)
                 exit(8);
@@ -368,17 +395,17 @@ static int with_own_fork(void *arg)
         return status == 2 << 8 ? 9 : 1;
 }
 
-TEST_HOSTS(handlers, "inherited atexit handlers do not run in the child, its own do",
+TEST_METHODS(handlers, "inherited atexit handlers do not run in the child, its own do",
         "[live][process]")
 {
         crew_process *p[3] = { NULL };
 
-        ran = shared_new(sizeof *ran);
+        host_data = ran = shared_new(sizeof *ran);
         owner = getpid();
         (void)atexit(of_parent);
-        REQUIRE_OK(crew_process_launch(&p[0], with_handler, NULL, NULL));
-        REQUIRE_OK(crew_process_launch(&p[1], with_handler, ran, NULL));
-        REQUIRE_OK(crew_process_launch(&p[2], with_own_fork, NULL, NULL));
+        REQUIRE_OK(host_launch(&p[0], with_handler, NULL, NULL));
+        REQUIRE_OK(host_launch(&p[1], with_handler, ran, NULL));
+        REQUIRE_OK(host_launch(&p[2], with_own_fork, NULL, NULL));
         CHECK_INT(join_code(p[0]), ==, 8);
         CHECK_INT(join_code(p[1]), ==, 8);
         CHECK_INT(join_code(p[2]), ==, 9);

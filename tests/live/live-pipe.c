@@ -279,7 +279,7 @@ CREW_TASK(put_task, crew_ref, crew_none)
         return r;
 }
 
-TEST(queue_end, "a queue ends when the pool that it was granted to has finished",
+TEST_POOLS(queue_end, "a queue ends when the pool that it was granted to has finished",
         "[live][queue][pool]")
 {
         enum { TASKS = 5 };
@@ -356,13 +356,13 @@ static void through_a_pool(bool late)
         free(buf);
 }
 
-TEST(granted, "workers in a sandbox send and receive over an end that was granted",
+TEST_POOLS(granted, "workers in a sandbox send and receive over an end that was granted",
         "[live][pipe][pool]")
 {
         through_a_pool(false);
 }
 
-TEST(granted_late, "an end can be granted to workers that run", "[live][pipe][pool]")
+TEST_POOLS(granted_late, "an end can be granted to workers that run", "[live][pipe][pool]")
 {
         through_a_pool(true);
 }

@@ -11,7 +11,7 @@
 
 POOL_WARM_UP
 
-TEST(make_pool, "a pool has as many workers as it was asked for; 0 is all processors",
+TEST_POOLS(make_pool, "a pool has as many workers as it was asked for; 0 is all processors",
         "[live][pool]")
 {
         for (unsigned n = 0; n <= 3; n++) {
@@ -31,7 +31,7 @@ TEST(make_pool_negative, "a negative number of workers is refused with words", "
         CHECK(*crew_error_detail());
 }
 
-TEST(terminate, "terminate with 10,000 long tasks returns fast and leaves none running",
+TEST_POOLS(terminate, "terminate with 10,000 long tasks returns fast and leaves none running",
         "[live][pool]")
 {
         enum { TASKS = 10000 };
@@ -56,7 +56,7 @@ TEST(terminate, "terminate with 10,000 long tasks returns fast and leaves none r
         CHECK_INT(status[TASKS - 1], ==, CREW_CANCELLED);
 }
 
-TEST(get_after_terminate, "get after terminate answers instead of waiting", "[live][pool]")
+TEST_POOLS(get_after_terminate, "get after terminate answers instead of waiting", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         crew_auto(result) running = start_sleep(p, 60000, NULL);
@@ -86,7 +86,7 @@ static void check_refused(crew_pool *p, int expected)
         CHECK(r == NULL);
 }
 
-TEST(context, "after its end a pool refuses every way to submit", "[live][pool]")
+TEST_POOLS(context, "after its end a pool refuses every way to submit", "[live][pool]")
 {
         crew_auto(pool) closed = new_pool(2, NULL);
         crew_auto(pool) terminated = new_pool(2, NULL);
@@ -138,7 +138,8 @@ static unsigned distinct(const pid_t *pid, unsigned n)
         return different;
 }
 
-TEST(worker_lifetime, "workers leave after their 10 tasks and others take over", "[live][pool]")
+TEST_POOLS(
+        worker_lifetime, "workers leave after their 10 tasks and others take over", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(3, CREW_OPT(pool, .tasks_per_worker = 10));
         pid_t pid[100];
@@ -164,8 +165,8 @@ TEST(worker_lifetime, "workers leave after their 10 tasks and others take over",
         CHECK(SOON(stats_of(p).workers == 3));
 }
 
-TEST(lifetime_early_close, "close with workers of one task each, then join: all results are there",
-        "[live][pool]")
+TEST_POOLS(lifetime_early_close,
+        "close with workers of one task each, then join: all results are there", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(3, CREW_OPT(pool, .tasks_per_worker = 1));
         crew_result *r[6];
@@ -183,7 +184,7 @@ TEST(lifetime_early_close, "close with workers of one task each, then join: all 
         }
 }
 
-TEST(large_pool, "200 workers run 200 tasks at once and go", "[live][pool]")
+TEST_POOLS(large_pool, "200 workers run 200 tasks at once and go", "[live][pool]")
 {
         static int in[200], out[200];
         crew_pool *p;
@@ -254,7 +255,7 @@ static void leave_driven_by_hand(void)
         CHECK_INT(twice(p, 1), ==, 2);
 }
 
-TEST(finalization_via_atexit, "a program that forgets its pool exits with 0 at once",
+TEST_POOLS(finalization_via_atexit, "a program that forgets its pool exits with 0 at once",
         "[live][pool]")
 {
         void (*const programs[])(
@@ -268,7 +269,7 @@ TEST(finalization_via_atexit, "a program that forgets its pool exits with 0 at o
         }
 }
 
-TEST(no_leak_on_failure, "a pool that cannot be made leaves nothing", "[live][pool]")
+TEST_POOLS(no_leak_on_failure, "a pool that cannot be made leaves nothing", "[live][pool]")
 {
         struct rlimit old, few;
         unsigned made = 0, refused = 0;
@@ -280,7 +281,7 @@ TEST(no_leak_on_failure, "a pool that cannot be made leaves nothing", "[live][po
 
                 few = (struct rlimit){ n, old.rlim_max };
                 REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
-                r = crew_pool_new(&p, 4, NULL);
+                r = crew_pool_new(&p, 4, CREW_OPT(pool, .method = pool_method));
                 REQUIRE(setrlimit(RLIMIT_NOFILE, &old) == 0);
                 if (r == 0) {
                         made++;
@@ -297,7 +298,8 @@ TEST(no_leak_on_failure, "a pool that cannot be made leaves nothing", "[live][po
         CHECK_INT(made, >, 0);
 }
 
-TEST(initializer, "the initializer runs once in each worker, before its tasks", "[live][pool]")
+TEST_POOLS(
+        initializer, "the initializer runs once in each worker, before its tasks", "[live][pool]")
 {
         struct tally tally;
         crew_pool *p;

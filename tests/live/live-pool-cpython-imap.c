@@ -79,14 +79,15 @@ static void check_in_order(crew_pool *p, int64_t n, const crew_task_options *o)
         CHECK_INT(crew_imap_next(it, &item, CREW_S(10)), ==, 0);
 }
 
-TEST(imap, "imap yields 10 squares in order and then its end, again and again", "[live][pool]")
+TEST_POOLS(
+        imap, "imap yields 10 squares in order and then its end, again and again", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
 
         check_in_order(p, 10, NULL);
 }
 
-TEST(imap_chunks, "imap yields 1000 squares in order with chunks of 100", "[live][pool]")
+TEST_POOLS(imap_chunks, "imap yields 1000 squares in order with chunks of 100", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
 
@@ -118,7 +119,7 @@ static void check_multiset(crew_pool *p, const crew_task_options *o)
         CHECK_INT(wrong, ==, 0);
 }
 
-TEST(unordered, "imap_unordered yields each of 1000 squares once", "[live][pool]")
+TEST_POOLS(unordered, "imap_unordered yields each of 1000 squares once", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
 
@@ -193,7 +194,7 @@ static void check_item_errors(crew_pool *p, bool unordered)
         CHECK_INT(failed, ==, 4);
 }
 
-TEST(item_errors, "an item that fails is reported in its place and the others follow",
+TEST_POOLS(item_errors, "an item that fails is reported in its place and the others follow",
         "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
@@ -221,7 +222,8 @@ TEST(empty_iterable, "map, imap, imap_unordered and async map of nothing end at 
         CHECK(crew_result_ready(r));
 }
 
-TEST(left_half_way, "an imap that is left half-way does not hold up close and join", "[live][pool]")
+TEST_POOLS(left_half_way, "an imap that is left half-way does not hold up close and join",
+        "[live][pool]")
 {
         for (int unordered = 0; unordered < 2; unordered++) {
                 crew_auto(pool) p = new_pool(2, NULL);
@@ -259,7 +261,7 @@ TEST(after_close, "an imap whose pool was closed yields what was under way, then
         CHECK_INT(n, ==, source.next);
 }
 
-TEST(after_terminate, "an imap whose pool was terminated ends without a hang", "[live][pool]")
+TEST_POOLS(after_terminate, "an imap whose pool was terminated ends without a hang", "[live][pool]")
 {
         for (int unordered = 0; unordered < 2; unordered++) {
                 crew_auto(pool) p = new_pool(2, NULL);

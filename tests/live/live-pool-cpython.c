@@ -53,7 +53,7 @@ static void check_squares(const int64_t *out, size_t n)
         CHECK_INT(wrong, ==, 0);
 }
 
-TEST(apply, "apply squares a number and takes no argument at all", "[live][pool]")
+TEST_POOLS(apply, "apply squares a number and takes no argument at all", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
         int64_t five = 5, out = 0;
@@ -63,7 +63,7 @@ TEST(apply, "apply squares a number and takes no argument at all", "[live][pool]
         CHECK_INT(crew_pool_apply(p, task_nothing, NULL, 0, NULL, 0, CREW_S(10), NULL), ==, 0);
 }
 
-TEST(map, "map squares 10 items, and 100 of them 20 at a time", "[live][pool]")
+TEST_POOLS(map, "map squares 10 items, and 100 of them 20 at a time", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
         int64_t in[100], out[100] = { 0 };
@@ -76,7 +76,7 @@ TEST(map, "map squares 10 items, and 100 of them 20 at a time", "[live][pool]")
         check_squares(out, 100);
 }
 
-TEST(starmap, "map over pairs multiplies them, now and later", "[live][pool]")
+TEST_POOLS(starmap, "map over pairs multiplies them, now and later", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
         crew_auto(result) r = NULL;
@@ -114,7 +114,7 @@ static void on_done(crew_result *r, void *user)
         }
 }
 
-TEST(map_async_callbacks, "a map calls back exactly once, for success and for failure",
+TEST_POOLS(map_async_callbacks, "a map calls back exactly once, for success and for failure",
         "[live][pool]")
 {
         crew_auto(pool) p = new_pool(4, NULL);
@@ -189,7 +189,7 @@ TEST(async_timeout, "get gives up on time and the task goes on", "[live][pool]")
         CHECK_INT(out, ==, 600);
 }
 
-TEST(async_error_callback, "a failing task calls back once, with its words", "[live][pool]")
+TEST_POOLS(async_error_callback, "a failing task calls back once, with its words", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
         crew_auto(result) r = NULL;
@@ -251,7 +251,7 @@ static int task_too_large(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, much, sizeof much);
 }
 
-TEST(unpickleable_result, "20 results too large for the lane fail alone and cost no worker",
+TEST_POOLS(unpickleable_result, "20 results too large for the lane fail alone and cost no worker",
         "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .lane_bytes = 65536));
@@ -280,7 +280,7 @@ TEST(map_unpicklable, "a map of items too large is refused, and the pool goes on
 }
 
 /* What a caller hands in can be reused at once: apply has a copy. */
-TEST(release_task_refs, "arguments are copied at the call and results belong to their handle",
+TEST_POOLS(release_task_refs, "arguments are copied at the call and results belong to their handle",
         "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
@@ -299,7 +299,7 @@ TEST(release_task_refs, "arguments are copied at the call and results belong to 
         }
 }
 
-TEST(many, "a thousand applies come back each with its own result", "[live][pool]")
+TEST_POOLS(many, "a thousand applies come back each with its own result", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(3, NULL);
         static crew_result *r[ITEMS];

@@ -110,24 +110,24 @@ static void check_all_ends(crew_task_fn *f, size_t size)
         CHECK_INT(crew_pool_join(p, CREW_S(10)), ==, 0);
 }
 
-TEST(during_run, "error, exit, abort, segv and kill while a task runs", "[live][pool][crash]")
+TEST_POOLS(during_run, "error, exit, abort, segv and kill while a task runs", "[live][pool][crash]")
 {
         check_all_ends(task_ends_at_once, sizeof(enum how));
 }
 
-TEST(at_argument, "error, exit, abort, segv and kill over an argument that fills the lane",
+TEST_POOLS(at_argument, "error, exit, abort, segv and kill over an argument that fills the lane",
         "[live][pool][crash]")
 {
         check_all_ends(task_ends_with_argument, LANE);
 }
 
-TEST(at_result, "error, exit, abort, segv and kill in the middle of a result",
+TEST_POOLS(at_result, "error, exit, abort, segv and kill in the middle of a result",
         "[live][pool][crash]")
 {
         check_all_ends(task_ends_at_result, sizeof(enum how));
 }
 
-TEST(after_result, "error, exit, abort, segv and kill after the result was set",
+TEST_POOLS(after_result, "error, exit, abort, segv and kill after the result was set",
         "[live][pool][crash]")
 {
         check_all_ends(task_ends_after_result, sizeof(enum how));
@@ -161,7 +161,7 @@ static int task_every_tenth_dies(crew_task *t, const void *arg, size_t size)
         return task_twice(t, arg, size);
 }
 
-TEST(map_with_crashes, "a map in which every tenth item kills its worker has all the others",
+TEST_POOLS(map_with_crashes, "a map in which every tenth item kills its worker has all the others",
         "[live][pool][crash]")
 {
         enum { N = 200 };
@@ -194,7 +194,8 @@ static int task_fill_and_die(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, much, sizeof much);
 }
 
-TEST(crash_big_data, "crashes while arguments and results fill the lanes", "[live][pool][crash]")
+TEST_POOLS(
+        crash_big_data, "crashes while arguments and results fill the lanes", "[live][pool][crash]")
 {
         enum { N = 40 };
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .lane_bytes = LANE, .restarts = UINT_MAX));
@@ -216,7 +217,7 @@ TEST(crash_big_data, "crashes while arguments and results fill the lanes", "[liv
         }
 }
 
-TEST(killed_child, "a child killed from outside fails the task it ran, and what waited runs",
+TEST_POOLS(killed_child, "a child killed from outside fails the task it ran, and what waited runs",
         "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
@@ -243,7 +244,7 @@ static int task_kill(crew_task *t, const void *arg, size_t size)
         return kill(*(const pid_t *)arg, SIGKILL) < 0 ? -errno : 0;
 }
 
-TEST(crash_races, "workers killed at random moments lose no task but their own",
+TEST_POOLS(crash_races, "workers killed at random moments lose no task but their own",
         "[live][pool][crash]")
 {
         enum { TASKS = 300 };
@@ -277,7 +278,7 @@ TEST(crash_races, "workers killed at random moments lose no task but their own",
         CHECK_INT(twice(p, 5), ==, 10);
 }
 
-TEST(no_killing, "a task cannot kill the program that asked for it", "[live][pool][crash]")
+TEST_POOLS(no_killing, "a task cannot kill the program that asked for it", "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         pid_t self = getpid();
@@ -293,7 +294,7 @@ static int init_badly(crew_task *t, const void *arg, size_t size)
         return end_badly(t, *(const enum how *)arg);
 }
 
-TEST(init, "an initializer that fails in any way breaks the pool and every task soon",
+TEST_POOLS(init, "an initializer that fails in any way breaks the pool and every task soon",
         "[live][pool][crash]")
 {
         for (enum how how = ERROR; how < N_HOWS; how++) {

@@ -22,7 +22,7 @@ static void task_how(crew_pool *p, enum how how, crew_result **r, const crew_tas
                 p, how == DIE ? task_die : task_sleep, &arg, sizeof arg, r, o));
 }
 
-TEST(shutdown_deadlock, "close and join while workers die do not hang", "[live][pool][crash]")
+TEST_POOLS(shutdown_deadlock, "close and join while workers die do not hang", "[live][pool][crash]")
 {
         for (int round = 0; round < 5; round++) {
                 crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .restarts = UINT_MAX));
@@ -34,7 +34,8 @@ TEST(shutdown_deadlock, "close and join while workers die do not hang", "[live][
         }
 }
 
-TEST(shutdown_after_crash, "terminate right after a crash does not hang", "[live][pool][crash]")
+TEST_POOLS(
+        shutdown_after_crash, "terminate right after a crash does not hang", "[live][pool][crash]")
 {
         for (int round = 0; round < 20; round++) {
                 crew_auto(pool) p = new_pool(2, NULL);
@@ -82,7 +83,7 @@ static void find_workers(crew_pool *p, pid_t *pid, unsigned n)
         REQUIRE(found == n);
 }
 
-TEST(deadlock_kill, "all workers killed at once, idle or busy: the pool goes on",
+TEST_POOLS(deadlock_kill, "all workers killed at once, idle or busy: the pool goes on",
         "[live][pool][crash]")
 {
         enum { N = 3 };
@@ -108,7 +109,7 @@ TEST(deadlock_kill, "all workers killed at once, idle or busy: the pool goes on"
         CHECK_INT(twice(p, 1), ==, 2);
 }
 
-TEST(sigkill_shutdown, "workers killed while the pool shuts down leave none behind",
+TEST_POOLS(sigkill_shutdown, "workers killed while the pool shuts down leave none behind",
         "[live][pool][crash]")
 {
         enum { N = 3 };
@@ -126,7 +127,7 @@ TEST(sigkill_shutdown, "workers killed while the pool shuts down leave none behi
         CHECK(crew_pool_free(p) == NULL);
 }
 
-TEST(stopped_worker, "a stopped worker holds up neither the others nor terminate",
+TEST_POOLS(stopped_worker, "a stopped worker holds up neither the others nor terminate",
         "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
@@ -160,7 +161,7 @@ TEST(saturation, "more tasks than anybody has room for all run", "[live][pool][c
         CHECK_INT(stats_of(p).done, ==, TASKS);
 }
 
-TEST(idle_reuse, "idle workers are used again, not made again", "[live][pool][crash]")
+TEST_POOLS(idle_reuse, "idle workers are used again, not made again", "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
         pid_t first[2], second[2];
@@ -237,7 +238,7 @@ TEST(cancel_futures, "what waits can be taken back and what is done cannot", "[l
         CHECK_INT(done + cancelled, ==, N);
 }
 
-TEST(max_tasks_early_shutdown, "close with work left for workers of few tasks does it all",
+TEST_POOLS(max_tasks_early_shutdown, "close with work left for workers of few tasks does it all",
         "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(3, CREW_OPT(pool, .tasks_per_worker = 2));
@@ -249,7 +250,8 @@ TEST(max_tasks_early_shutdown, "close with work left for workers of few tasks do
         CHECK_INT(stats_of(p).done, ==, 100);
 }
 
-TEST(queue_full, "a full backlog refuses and a crash behind it hangs nobody", "[live][pool][crash]")
+TEST_POOLS(queue_full, "a full backlog refuses and a crash behind it hangs nobody",
+        "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .backlog = 4, .restarts = UINT_MAX));
         int sig = SIGKILL, taken = 0, refused = 0;
@@ -295,8 +297,8 @@ static void submit_again(crew_result *r, void *user)
         called(c);
 }
 
-TEST(in_callback_submit_with_crash, "a callback of a task that crashed submits the next, 10 times",
-        "[live][pool][crash]")
+TEST_POOLS(in_callback_submit_with_crash,
+        "a callback of a task that crashed submits the next, 10 times", "[live][pool][crash]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .restarts = UINT_MAX));
         struct chain c = { .pool = p, .left = 10 };
@@ -341,7 +343,8 @@ static void terminate_in(crew_result *r, void *user)
         called(c);
 }
 
-TEST(terminate_in_callback, "a callback of a failed task may terminate, and all results are ready",
+TEST_POOLS(terminate_in_callback,
+        "a callback of a failed task may terminate, and all results are ready",
         "[live][pool][crash]")
 {
         for (enum how how = NOTHING; how < N_HOWS; how++) {

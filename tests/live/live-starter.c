@@ -203,6 +203,33 @@ TEST(busy, "one process at a time, and what cannot be is refused in words", "[li
         CHECK(crew_starter_free(NULL) == NULL);
 }
 
+TEST(least, "the words that a starter needs are enough for what it starts", "[live][exec]")
+{
+        static const struct {
+                const char *words, *path;
+        } policies[] = {
+                { "stdio rpath thread proc exec", NULL },
+                { "stdio rpath thread proc exec", "/" },
+                { "stdio rpath thread proc exec", "/usr" },
+                { "stdio rpath wpath thread proc exec", "/" },
+        };
+
+        for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+                crew_auto(sandbox) policy = NULL;
+                crew_auto(starter) s = NULL;
+                crew_violation v;
+
+                if (policies[i].path && !has_landlock())
+                        continue;
+                REQUIRE_OK(crew_sandbox_new(&policy, policies[i].words, CREW_BEST_EFFORT));
+                if (policies[i].path)
+                        REQUIRE_OK(crew_sandbox_path(policy, CREW_PATH_READ, policies[i].path));
+                REQUIRE_OK(crew_starter_new(
+                        &s, policy, CREW_VIOLATION_KILL, i & 1 ? CREW_PROCESS_REPORT : 0));
+                CHECK_INT(run_with(s, SHELL("exit 6"), &v), ==, 6);
+        }
+}
+
 static int target(void *arg)
 {
         (void)arg;

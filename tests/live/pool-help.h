@@ -40,13 +40,39 @@ static inline void pool_warm_up(void)
                 test_warm_up(pool_warm_up);                                                        \
         }
 
+/* How new_pool's pools make their workers. */
+static int pool_method = CREW_METHOD_FORK;
+
 static inline crew_pool *new_pool(unsigned workers, const crew_pool_options *o)
 {
+        crew_pool_options all = { .size = sizeof all };
         crew_pool *p = NULL;
 
-        REQUIRE_OK(crew_pool_new(&p, workers, o));
+        if (o)
+                all = *o;
+        all.method = pool_method;
+        REQUIRE_OK(crew_pool_new(&p, workers, &all));
         return p;
 }
+
+/* The same case for each start method. Its workers share nothing with it, globals neither. */
+#define TEST_POOLS(identifier, human_name, tag_list)                                               \
+        static void identifier##_body(void);                                                       \
+        TEST(identifier##_fork, human_name " (fork)", tag_list)                                    \
+        {                                                                                          \
+                identifier##_body();                                                               \
+        }                                                                                          \
+        TEST(identifier##_forkserver, human_name " (fork server)", tag_list)                       \
+        {                                                                                          \
+                pool_method = CREW_METHOD_FORKSERVER;                                              \
+                identifier##_body();                                                               \
+        }                                                                                          \
+        TEST(identifier##_spawn, human_name " (spawn)", tag_list)                                  \
+        {                                                                                          \
+                pool_method = CREW_METHOD_SPAWN;                                                   \
+                identifier##_body();                                                               \
+        }                                                                                          \
+        static void identifier##_body(void)
 
 UNUSED static int task_twice(crew_task *t, const void *arg, size_t size)
 {
