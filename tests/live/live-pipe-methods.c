@@ -5,6 +5,7 @@
 #include "wait-help.h"
 
 #include <crew/crew.h>
+#include <fcntl.h>
 #include <signal.h>
 
 WAIT_WARM_UP
@@ -119,4 +120,128 @@ TEST(killed, "a killed process of any start method ends what it held", "[live][p
 {
         for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
                 with_method(methods[i], 1);
+}
+
+struct sender {
+        crew_ref pipe;
+        int number;
+};
+
+static int send_ten(void *arg)
+{
+        const struct sender *s = arg;
+        crew_auto(connection) c = NULL;
+
+        if (crew_connection_open(&c, s->pipe) < 0)
+                return 1;
+        for (int i = 0; i < 10; i++) {
+                int message[2] = { s->number, i };
+
+                if (CREW_SEND(c, &message, A_WHILE) < 0)
+                        return 2;
+        }
+        return 0;
+}
+
+/* CPython: TestWait.test_wait and test_wait_integer, with children of each method in one wait. */
+TEST(py_wait, "one wait sees messages and ends of processes of every start method",
+        "[live][pipe][waiter][spawn]")
+{
+        enum { CHILDREN = 6 };
+        crew_connection *c[CHILDREN];
+        crew_process *p[CHILDREN];
+        crew_auto(waiter) w = new_waiter();
+        crew_completion done[3];
+        int message[CHILDREN][2], next[CHILDREN] = { 0 }, ended = 0, joined = 0;
+
+        for (int i = 0; i < CHILDREN; i++) {
+                struct sender s = { .number = i };
+                crew_connection *theirs;
+
+                REQUIRE_OK(crew_pipe(&c[i], &theirs, false));
+                s.pipe = crew_connection_ref(theirs);
+                REQUIRE_OK(crew_process_launch(&p[i], send_ten, &s,
+                        CREW_OPT(process, .method = methods[i % 3], .arg_size = sizeof s,
+                                .grants = &s.pipe, .n_grants = 1)));
+                (void)crew_connection_free(theirs);
+                REQUIRE_OK(crew_waiter_recv(w, c[i], message[i], sizeof message[i], (uint64_t)i));
+                REQUIRE_OK(crew_waiter_join(w, p[i], CHILDREN + (uint64_t)i));
+        }
+        while (ended + joined < 2 * CHILDREN) {
+                int n = (int)REQUIRE_OK(crew_waiter_wait(w, done, 3, A_WHILE));
+
+                for (int k = 0; k < n; k++) {
+                        uint64_t i = done[k].tag;
+
+                        if (done[k].kind == CREW_JOINED) {
+                                CHECK_INT(done[k].result, ==, 0);
+                                joined++;
+                        } else if (done[k].result < 0) {
+                                CHECK_INT(done[k].result, ==, -EPIPE);
+                                ended++;
+                        } else {
+                                CHECK_INT(message[i][0], ==, i);
+                                CHECK_INT(message[i][1], ==, next[i]++);
+                                REQUIRE_OK(crew_waiter_recv(
+                                        w, c[i], message[i], sizeof message[i], i));
+                        }
+                }
+        }
+        for (int i = 0; i < CHILDREN; i++) {
+                int code = -1;
+
+                CHECK_INT(next[i], ==, 10);
+                REQUIRE_OK(crew_process_exitcode(p[i], &code));
+                CHECK_INT(code, ==, 0);
+                c[i] = crew_connection_free(c[i]);
+                p[i] = crew_process_free(p[i]);
+        }
+}
+
+static int write_to_given(void *arg)
+{
+        crew_auto(connection) c = NULL;
+        crew_ref ref;
+        int fd, written;
+
+        memcpy(&ref, arg, sizeof ref);
+        if (crew_connection_open(&c, ref) < 0)
+                return 1;
+        fd = crew_connection_recv_fd(c, A_WHILE);
+        if (fd < 0)
+                return 2;
+        written = (int)write(fd, "given", 5);
+        (void)close(fd);
+        return written == 5 ? 0 : 3;
+}
+
+/* CPython: test_fd_transfer. */
+TEST(py_fd_transfer, "a descriptor reaches running processes of every start method",
+        "[live][pipe][spawn]")
+{
+        for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+                crew_connection *a, *b;
+                crew_auto(process) p = NULL;
+                crew_ref ref;
+                int through[2], code = -1;
+                char text[8];
+
+                INFO("method %d", methods[i]);
+                REQUIRE_OK(crew_pipe(&a, &b, true));
+                ref = crew_connection_ref(b);
+                REQUIRE_OK(crew_process_launch(&p, write_to_given, &ref,
+                        CREW_OPT(process, .method = methods[i], .arg_size = sizeof ref,
+                                .grants = &ref, .n_grants = 1)));
+                b = crew_connection_free(b);
+                REQUIRE(pipe2(through, O_CLOEXEC) == 0);
+                REQUIRE_OK(crew_connection_send_fd(a, through[1], A_WHILE));
+                REQUIRE(close(through[1]) == 0);
+                CHECK_INT(read(through[0], text, sizeof text), ==, 5);
+                CHECK_INT(read(through[0], text, sizeof text), ==, 0);
+                REQUIRE_OK(crew_process_join(p, A_WHILE));
+                REQUIRE_OK(crew_process_exitcode(p, &code));
+                CHECK_INT(code, ==, 0);
+                REQUIRE(close(through[0]) == 0);
+                a = crew_connection_free(a);
+        }
 }

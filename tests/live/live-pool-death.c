@@ -16,7 +16,8 @@ static int die(crew_pool *p, int sig, crew_failure *f)
                 p, task_die, &sig, sizeof sig, NULL, 0, CREW_S(10), CREW_OPT(task, .failure = f));
 }
 
-TEST(killed, "a task whose worker dies fails with the signal, and the pool goes on", "[live][pool]")
+TEST_POOLS(killed, "a task whose worker dies fails with the signal, and the pool goes on",
+        "[live][pool]")
 {
         static const int signals[] = { SIGKILL, SIGSEGV, SIGABRT, SIGTERM };
         crew_auto(pool) p = new_pool(2, NULL);
@@ -36,7 +37,7 @@ TEST(killed, "a task whose worker dies fails with the signal, and the pool goes 
         CHECK_INT(stats_of(p).failed, ==, 5);
 }
 
-TEST(behind, "tasks behind one that dies run elsewhere", "[live][pool]")
+TEST_POOLS(behind, "tasks behind one that dies run elsewhere", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .restarts = UINT_MAX));
         crew_result *r[60];
@@ -70,7 +71,7 @@ static int task_unlucky(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, &attempt, sizeof attempt);
 }
 
-TEST(retried, "a task is run again after deaths, so often and no more", "[live][pool]")
+TEST_POOLS(retried, "a task is run again after deaths, so often and no more", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .on_death = CREW_DEATH_RETRY, .retries = 2));
         crew_failure f = { .size = sizeof f };
@@ -93,7 +94,7 @@ TEST(retried, "a task is run again after deaths, so often and no more", "[live][
         CHECK_INT(out, ==, 4);
 }
 
-TEST(fail_pool, "a death may end the pool", "[live][pool]")
+TEST_POOLS(fail_pool, "a death may end the pool", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .on_death = CREW_DEATH_FAIL_POOL));
         crew_auto(result) other = start_sleep(p, 5000, NULL);
@@ -107,7 +108,7 @@ TEST(fail_pool, "a death may end the pool", "[live][pool]")
         CHECK_INT(crew_pool_join(p, CREW_S(5)), ==, 0);
 }
 
-TEST(idle, "an idle worker that is killed is replaced", "[live][pool]")
+TEST_POOLS(idle, "an idle worker that is killed is replaced", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         pid_t pid = 0, next = 0;
@@ -121,7 +122,7 @@ TEST(idle, "an idle worker that is killed is replaced", "[live][pool]")
         CHECK_INT(stats_of(p).failed, ==, 0);
 }
 
-TEST(deadline, "a task that runs past its deadline is ended", "[live][pool]")
+TEST_POOLS(deadline, "a task that runs past its deadline is ended", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         crew_failure f = { .size = sizeof f };
@@ -151,7 +152,7 @@ static __attribute__((noreturn)) int task_deaf(crew_task *t, const void *arg, si
                 (void)pause();
 }
 
-TEST(deaf, "SIGKILL comes after the grace for a task that ignores SIGTERM", "[live][pool]")
+TEST_POOLS(deaf, "SIGKILL comes after the grace for a task that ignores SIGTERM", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
 
@@ -161,7 +162,7 @@ TEST(deaf, "SIGKILL comes after the grace for a task that ignores SIGTERM", "[li
         CHECK_INT(twice(p, 1), ==, 2);
 }
 
-TEST(timeout, "apply gives up in time, cancels, and never writes later", "[live][pool]")
+TEST_POOLS(timeout, "apply gives up in time, cancels, and never writes later", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         int ms = 300, out = -1;
@@ -178,7 +179,7 @@ TEST(timeout, "apply gives up in time, cancels, and never writes later", "[live]
                 ==, -EAGAIN);
 }
 
-TEST(cancel, "queued and running tasks can be taken back", "[live][pool]")
+TEST_POOLS(cancel, "queued and running tasks can be taken back", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         crew_auto(result) running = start_sleep(p, 10000, NULL);
@@ -220,7 +221,7 @@ TEST(terminate, "terminate with 10,000 queued makes every result ready", "[live]
         CHECK(gone_within(pid, 100));
 }
 
-TEST(retire, "a worker is replaced after so many tasks", "[live][pool]")
+TEST_POOLS(retire, "a worker is replaced after so many tasks", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .tasks_per_worker = 3));
         pid_t pid[9];
@@ -243,7 +244,7 @@ static int init_fails(crew_task *t, const void *arg, size_t size)
         return -EXDEV;
 }
 
-TEST(budget, "workers that cannot start break the pool, which says why", "[live][pool]")
+TEST_POOLS(budget, "workers that cannot start break the pool, which says why", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, CREW_OPT(pool, .initializer = init_fails, .restarts = 5));
         crew_failure f = { .size = sizeof f };
@@ -270,7 +271,7 @@ static int task_parent(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, &pid, sizeof pid);
 }
 
-TEST(zygote, "the death of the zygote breaks the pool and nothing hangs", "[live][pool]")
+TEST_POOLS(zygote, "the death of the zygote breaks the pool and nothing hangs", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
         crew_result *r[50];
@@ -301,7 +302,7 @@ static int task_remove(crew_task *t, const void *arg, size_t size)
         return unlink("/nowhere/nothing") < 0 ? crew_task_fail(t, -errno, "unlink: %m") : 0;
 }
 
-TEST(violation, "a refused call is named, with the word that allows it", "[live][pool]")
+TEST_POOLS(violation, "a refused call is named, with the word that allows it", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         crew_auto(pool) allowed = new_pool(1, CREW_OPT(pool, .sandbox = "stdio rpath cpath"));
@@ -343,7 +344,7 @@ TEST(rest, "a pool that has nothing to do takes no time", "[live][pool]")
         CHECK_INT(used, <, CREW_MS(20));
 }
 
-TEST(exit_without_join, "workers end with the program, however it ends", "[live][pool]")
+TEST_POOLS(exit_without_join, "workers end with the program, however it ends", "[live][pool]")
 {
         for (int how = 0; how < 2; how++) {
                 pid_t *pid = mmap(NULL, sizeof *pid, PROT_READ | PROT_WRITE,

@@ -21,7 +21,8 @@ static int exitcode_of_death(crew_pool *p, int sig)
         return f.exitcode;
 }
 
-TEST(sigchld_ignored, "exit codes are right in a program that ignores SIGCHLD", "[live][pool]")
+TEST_POOLS(
+        sigchld_ignored, "exit codes are right in a program that ignores SIGCHLD", "[live][pool]")
 {
         crew_pool *p;
 
@@ -59,7 +60,7 @@ static int task_dispositions(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, how, sizeof how);
 }
 
-TEST(interrupt, "what is typed at the terminal reaches the program alone", "[live][pool]")
+TEST_POOLS(interrupt, "what is typed at the terminal reaches the program alone", "[live][pool]")
 {
         struct sigaction action = { .sa_handler = on_signal };
         int how[3] = { 9, 9, 9 }, waited;
@@ -97,7 +98,8 @@ static void *wait_for_anybody(void *stop)
         return NULL;
 }
 
-TEST(foreign_wait, "exit codes are right beside a thread that waits for any child", "[live][pool]")
+TEST_POOLS(foreign_wait, "exit codes are right beside a thread that waits for any child",
+        "[live][pool]")
 {
         bool stop = false;
         pthread_t thread;
@@ -124,7 +126,7 @@ static void *make_pool(void *at)
         return NULL;
 }
 
-TEST(maker_gone, "the end of the thread that made a pool is not the end of its workers",
+TEST_POOLS(maker_gone, "the end of the thread that made a pool is not the end of its workers",
         "[live][pool]")
 {
         crew_pool *p = NULL;
@@ -145,7 +147,7 @@ TEST(maker_gone, "the end of the thread that made a pool is not the end of its w
         CHECK(crew_pool_free(p) == NULL);
 }
 
-TEST(few_descriptors, "200 workers within 1024 descriptors", "[live][pool]")
+TEST_POOLS(few_descriptors, "200 workers within 1024 descriptors", "[live][pool]")
 {
         struct rlimit old, few;
         crew_pool *p;

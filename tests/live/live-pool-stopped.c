@@ -30,7 +30,7 @@ static int task_tell(crew_task *t, const void *arg, size_t size)
         return r < 0 ? r : task_sleep(t, &ms, sizeof ms);
 }
 
-TEST(running, "a stopped worker: others go on, and its deadline kills it", "[live][pool]")
+TEST_POOLS(running, "a stopped worker: others go on, and its deadline kills it", "[live][pool]")
 {
         crew_auto(queue) q = NULL;
         crew_auto(pool) p = NULL;
@@ -43,8 +43,8 @@ TEST(running, "a stopped worker: others go on, and its deadline kills it", "[liv
         REQUIRE_OK(crew_queue_new(&q, 1, NULL));
         ref = crew_queue_ref(q);
         p = new_pool(2, CREW_OPT(pool, .grants = &ref, .n_grants = 1));
-        REQUIRE_OK(crew_pool_apply_async(p, task_tell, &ref, sizeof ref, &late,
-                CREW_OPT(task, .deadline = CREW_MS(300))));
+        REQUIRE_OK(crew_pool_apply_async(
+                p, task_tell, &ref, sizeof ref, &late, CREW_OPT(task, .deadline = CREW_MS(300))));
         REQUIRE_OK(crew_queue_get_exact(q, &stopped, sizeof stopped, CREW_S(10)));
         from = crew_clock();
         REQUIRE(stopped > 0 && kill(stopped, SIGSTOP) == 0);
@@ -58,7 +58,7 @@ TEST(running, "a stopped worker: others go on, and its deadline kills it", "[liv
         CHECK(gone_within(stopped, 1000));
 }
 
-TEST(idle, "a task in the lane of a stopped worker is not late for ever", "[live][pool]")
+TEST_POOLS(idle, "a task in the lane of a stopped worker is not late for ever", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         pid_t stopped = worker_of(p), pid = 0;
@@ -70,7 +70,8 @@ TEST(idle, "a task in the lane of a stopped worker is not late for ever", "[live
         (void)kill(stopped, SIGCONT);
 }
 
-TEST(given_up, "an apply that gives up on a stopped worker frees its successor", "[live][pool]")
+TEST_POOLS(
+        given_up, "an apply that gives up on a stopped worker frees its successor", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
         pid_t stopped = worker_of(p);
@@ -82,7 +83,7 @@ TEST(given_up, "an apply that gives up on a stopped worker frees its successor",
         CHECK(gone_within(stopped, 1000));
 }
 
-TEST(terminated, "a pool of stopped workers ends in time", "[live][pool]")
+TEST_POOLS(terminated, "a pool of stopped workers ends in time", "[live][pool]")
 {
         crew_pool *p = new_pool(1, NULL);
         pid_t stopped = worker_of(p);
@@ -108,7 +109,7 @@ static int task_parent(crew_task *t, const void *arg, size_t size)
         return crew_task_return(t, &pid, sizeof pid);
 }
 
-TEST(zygote, "a stopped zygote: its workers go on, and the pool ends in time", "[live][pool]")
+TEST_POOLS(zygote, "a stopped zygote: its workers go on, and the pool ends in time", "[live][pool]")
 {
         crew_pool *p = new_pool(2, NULL);
         pid_t zygote = 0;
@@ -139,7 +140,8 @@ static int slow_start(crew_task *t, const void *arg, size_t size)
         return 0;
 }
 
-TEST(slow, "callers that give up early do not keep slow workers from starting", "[live][pool]")
+TEST_POOLS(
+        slow, "callers that give up early do not keep slow workers from starting", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .initializer = slow_start));
         int r = -ETIMEDOUT;

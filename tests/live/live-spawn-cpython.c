@@ -64,6 +64,23 @@ TEST(inflation_spawn, "a child has no more descriptors for its siblings (spawn)"
         fd_inflation(CREW_METHOD_SPAWN);
 }
 
+/* Whether descriptor 60 is there, which has nothing to do with the child. */
+static int has_high(void *arg)
+{
+        (void)arg;
+        return fcntl(60, F_GETFD) >= 0;
+}
+
+TEST_METHODS(closefd, "a high descriptor is in forked children, and in no other", "[live][spawn]")
+{
+        crew_auto(process) p = NULL;
+
+        REQUIRE(dup2(0, 60) == 60);
+        REQUIRE_OK(host_launch(&p, has_high, NULL, NULL));
+        CHECK_INT(join_code(p), ==, host_method == CREW_METHOD_FORK);
+        (void)close(60);
+}
+
 TEST(sigint, "SIGINT to the application's group does not end the fork server", "[live][spawn]")
 {
         pid_t app = fork();

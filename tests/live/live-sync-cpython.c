@@ -6,13 +6,8 @@
  * crew differs on purpose the name says so.
  */
 
+#include "host.h"
 #include "peer.h"
-#include "wait-help.h"
-
-#include <crew/crew.h>
-#include <signal.h>
-
-WAIT_WARM_UP
 
 enum { PARTIES = 5 };
 
@@ -46,10 +41,33 @@ static crew_shm *share(struct shared **s)
         return shm;
 }
 
-static void start(crew_process *p[], int n, int (*target)(void *), void *arg)
+/* How a process of any start method comes to the memory, and what it does there. */
+struct job {
+        crew_ref memory;
+        ptrdiff_t target; /* from enter on */
+};
+
+static int enter(void *arg)
 {
+        const struct job *job = arg;
+        uintptr_t at = (uintptr_t)enter + (uintptr_t)job->target;
+        crew_auto(shm) shm = NULL;
+        crew_target_fn *target;
+
+        memcpy(&target, &at, sizeof target);
+        REQUIRE_OK(crew_shm_open(&shm, job->memory));
+        return target(crew_shm_data(shm));
+}
+
+static void start(crew_process *p[], int n, crew_target_fn *target, crew_shm *shm)
+{
+        struct job job = { .memory = crew_shm_ref(shm) };
+
+        job.target = (ptrdiff_t)((uintptr_t)target - (uintptr_t)enter);
         for (int i = 0; i < n; i++)
-                REQUIRE_OK(crew_process_launch(&p[i], target, arg, NULL));
+                REQUIRE_OK(crew_process_launch(&p[i], enter, &job,
+                        CREW_OPT(process, .method = host_method, .arg_size = sizeof job,
+                                .grants = &job.memory, .n_grants = 1)));
 }
 
 static void finish(crew_process *p[], int n)
@@ -97,7 +115,7 @@ static int release_it(void *arg)
                crew_rlock_acquire(&s->rlock, CREW_MS(1)) != -ETIMEDOUT;
 }
 
-TEST(foreign_release, "test_lock_locked_2processes: another process may not release",
+TEST_METHODS(foreign_release, "test_lock_locked_2processes: another process may not release",
         "[live][sync][cpython]")
 {
         struct shared *s;
@@ -106,7 +124,7 @@ TEST(foreign_release, "test_lock_locked_2processes: another process may not rele
 
         REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_NOW));
         REQUIRE_OK(crew_rlock_acquire(&s->rlock, CREW_NOW));
-        start(&p, 1, release_it, s);
+        start(&p, 1, release_it, shm);
         finish(&p, 1);
         REQUIRE_OK(crew_rlock_release(&s->rlock));
         REQUIRE_OK(crew_lock_release(&s->lock));
@@ -189,13 +207,13 @@ static void await_units(crew_semaphore *s, int n)
                 REQUIRE_OK(crew_semaphore_acquire(s, CREW_S(10)));
 }
 
-TEST(notify_some, "test_notify, test_notify_n and test_notify_all", "[live][sync][cpython]")
+TEST_METHODS(notify_some, "test_notify, test_notify_n and test_notify_all", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[6];
 
-        start(p, 6, sleep_in, s);
+        start(p, 6, sleep_in, shm);
         await_units(&s->sleeping, 6);
         CHECK_INT(crew_semaphore_value(&s->woken), ==, 0);
         notify(s, 1);
@@ -224,14 +242,14 @@ static int wait_for_four(void *arg)
         return r < 0 || crew_lock_release(&s->lock) < 0;
 }
 
-TEST(waitfor, "test_waitfor", "[live][sync][cpython]")
+TEST_METHODS(waitfor, "test_waitfor", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p;
 
         s->state = -1;
-        start(&p, 1, wait_for_four, s);
+        start(&p, 1, wait_for_four, shm);
         REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_S(10)));
         while (s->state != 0)
                 REQUIRE_OK(crew_condition_wait(&s->condition, &s->lock, CREW_S(10)));
@@ -269,7 +287,7 @@ static int set_it(void *arg)
         return crew_event_set(&s->event);
 }
 
-TEST(event, "test_event", "[live][sync][cpython]")
+TEST_METHODS(event, "test_event", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
@@ -282,7 +300,7 @@ TEST(event, "test_event", "[live][sync][cpython]")
         CHECK(crew_event_is_set(&s->event));
         CHECK_INT(crew_event_wait(&s->event, CREW_FOREVER), ==, 0);
         REQUIRE_OK(crew_event_clear(&s->event));
-        start(&p, 1, set_it, s);
+        start(&p, 1, set_it, shm);
         CHECK_INT(crew_event_wait(&s->event, CREW_FOREVER), ==, 0);
         finish(&p, 1);
 }
@@ -302,13 +320,14 @@ static int pass_many(void *arg)
         return 0;
 }
 
-TEST(barrier_many, "test_barrier, test_barrier_10 and test_thousand", "[live][sync][cpython]")
+TEST_METHODS(
+        barrier_many, "test_barrier, test_barrier_10 and test_thousand", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[PARTIES];
 
-        start(p, PARTIES, pass_many, s);
+        start(p, PARTIES, pass_many, shm);
         finish(p, PARTIES);
         CHECK_INT(crew_barrier_waiting(&s->barrier), ==, 0);
 }
@@ -325,13 +344,13 @@ static int add_index(void *arg)
         return r < 0;
 }
 
-TEST(barrier_result, "test_wait_return", "[live][sync][cpython]")
+TEST_METHODS(barrier_result, "test_wait_return", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[PARTIES];
 
-        start(p, PARTIES, add_index, s);
+        start(p, PARTIES, add_index, shm);
         finish(p, PARTIES);
         CHECK_INT(atomic_load(&s->sum), ==, 0 + 1 + 2 + 3 + 4);
         CHECK_INT(atomic_load(&s->others), ==, 1);
@@ -351,13 +370,13 @@ static int give_up(void *arg)
         return i < 0 || r != -ECANCELED;
 }
 
-TEST(barrier_abort, "test_abort", "[live][sync][cpython]")
+TEST_METHODS(barrier_abort, "test_abort", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[PARTIES];
 
-        start(p, PARTIES, give_up, s);
+        start(p, PARTIES, give_up, shm);
         finish(p, PARTIES);
         CHECK_INT(atomic_load(&s->broken), ==, PARTIES - 1);
         CHECK(crew_barrier_broken(&s->barrier));
@@ -381,13 +400,13 @@ static int reset_it(void *arg)
         return crew_barrier_wait(&s->barrier, CREW_S(15)) < 0;
 }
 
-TEST(barrier_reset, "test_reset", "[live][sync][cpython]")
+TEST_METHODS(barrier_reset, "test_reset", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[PARTIES];
 
-        start(p, PARTIES, reset_it, s);
+        start(p, PARTIES, reset_it, shm);
         finish(p, PARTIES);
         CHECK_INT(atomic_load(&s->broken), ==, PARTIES - 1);
         CHECK(!crew_barrier_broken(&s->barrier));
@@ -405,13 +424,13 @@ static int come_late(void *arg)
         return i < 0 || (r != -ECANCELED && r != -ETIMEDOUT);
 }
 
-TEST(barrier_timeout, "test_timeout of Barrier", "[live][sync][cpython]")
+TEST_METHODS(barrier_timeout, "test_timeout of Barrier", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[PARTIES];
 
-        start(p, PARTIES, come_late, s);
+        start(p, PARTIES, come_late, shm);
         finish(p, PARTIES);
         CHECK(crew_barrier_broken(&s->barrier));
 }
@@ -442,14 +461,14 @@ static int add_and_square(void *arg)
         return 0;
 }
 
-TEST(values, "test_value, test_array and test_synchronize", "[live][sync][cpython]")
+TEST_METHODS(values, "test_value, test_array and test_synchronize", "[live][sync][cpython]")
 {
         struct shared *s;
         crew_auto(shm) shm = share(&s);
         crew_process *p[4];
 
         s->value = 1000;
-        start(p, 4, add_and_square, s);
+        start(p, 4, add_and_square, shm);
         finish(p, 4);
         CHECK_INT(s->value, ==, 1400);
         for (int i = 0; i < 10; i++)
