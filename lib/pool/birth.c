@@ -61,6 +61,7 @@ static int let_through(crew_pool *p, crew__worker *w, const crew__birth *birth)
 {
         int r = birth->result;
 
+        crew__worker_forget(w);
         w->pidfd = birth->pidfd;
         w->pid = birth->pid;
         if (r == 0)

@@ -213,6 +213,26 @@ static int perform(brood *b, const crew__ask *ask, int fds[CREW__POST_FDS], int 
                                                  : grant(b, ask, fds);
 }
 
+/*
+ * The pool is gone. Its workers are collected before we go: they would be left to whoever collects
+ * orphans, and that may be the program itself.
+ */
+static _Noreturn void disband(brood *b)
+{
+        int64_t until = crew_clock() + FAREWELL;
+
+        for (unsigned row = 0; row < b->nest->rows; row++) {
+                if (b->child[row].pid)
+                        (void)crew__sys_pidfd_send_signal(b->child[row].pidfd, SIGKILL);
+        }
+        for (unsigned row = 0; row < b->nest->rows; row++) {
+                if (b->child[row].pid)
+                        (void)crew__readable(b->child[row].pidfd, until);
+                (void)reap(b, row);
+        }
+        crew__sys_exit(0);
+}
+
 /* One question from that socket. */
 static void serve(brood *b, int socket)
 {
@@ -224,9 +244,9 @@ static void serve(brood *b, int socket)
         r = (int)crew__post_receive(socket, &ask, sizeof ask, came, 1 + CREW__POST_FDS);
         if (r == -EAGAIN || r == -EINTR)
                 return;
-        /* The pool is gone. (A message that only lost its descriptors is answered.) */
+        /* (A message that only lost its descriptors is answered.) */
         if (r == 0 || (r < 0 && r != -EMFILE))
-                crew__sys_exit(0);
+                disband(b);
         if (r > 0 && ask.celled) {
                 cell = came[0];
                 fds = came + 1;

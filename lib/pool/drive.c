@@ -201,11 +201,12 @@ static void end_if_over(crew_pool *p)
         (void)crew_waiter_cancel(p->waiter, TAG_BIRTHS);
         (void)crew_waiter_cancel(p->waiter, TAG_TIMER);
         /* A grant may wait for its answer, with the lock. It has one then. */
-        (void)crew__sys_pidfd_send_signal(crew__zygote_fd(p->zygote), SIGKILL);
+        crew__zygote_dismiss(p->zygote);
         (void)pthread_mutex_lock(&p->zygote_lock);
         zygote = CREW__TAKE(p->zygote);
         (void)pthread_mutex_unlock(&p->zygote_lock);
         (void)crew__zygote_free(zygote);
+        crew__collect_orphans(p);
         crew__granted_over(p);
         (void)atomic_fetch_or(&p->finished, CREW__READY);
         (void)crew__sys_futex_wake(&p->finished, INT_MAX);

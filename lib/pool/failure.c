@@ -65,13 +65,13 @@ crew__failure *crew__failure_new(const crew_result *job, size_t item, const crew
                 .worker = w ? w->row : 0,
                 .attempt = unit ? unit->attempt : 0,
                 .task = unit ? unit->id : 0,
-                .item = item,
+                .item = job->index + item,
         };
         n = snprintf(f->text, sizeof f->text, "task");
         if (job->name[0])
                 n += snprintf(f->text + n, sizeof f->text - (size_t)n, " %s", job->name);
-        if (job->map)
-                n += snprintf(f->text + n, sizeof f->text - (size_t)n, ", item %zu", item);
+        if (job->map || job->imap)
+                n += snprintf(f->text + n, sizeof f->text - (size_t)n, ", item %zu", f->said.item);
         if (unit && unit->attempt > 1)
                 n += snprintf(f->text + n, sizeof f->text - (size_t)n, ", attempt %u",
                         (unsigned)unit->attempt);
@@ -102,6 +102,23 @@ void crew__ending_words(const crew__ending *ending, char *text, size_t size)
                         sigabbrev_np(ending->signal) ? sigabbrev_np(ending->signal) : "?");
         else
                 (void)snprintf(text, size, "called exit(%d)", ending->code);
+}
+
+const crew_failure *crew__failure_of(
+        const crew__failure *f, int reason, size_t item, crew_failure *bare)
+{
+        if (f)
+                return &f->said;
+        *bare = (crew_failure){
+                .size = sizeof *bare,
+                .reason = reason,
+                .code = reason == CREW_FAILED ? -ENOMEM : 0,
+                .syscall = -1,
+                .syscall_name = "",
+                .message = crew__reason_words(reason),
+                .item = item,
+        };
+        return bare;
 }
 
 void crew__failure_copy(crew_failure *to, const crew_failure *from)

@@ -4,7 +4,7 @@
 
 #include "base/fail.h"
 #include "kernel/syscall.h"
-#include "pool/pool.h"
+#include "pool/imap.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -21,21 +21,21 @@ void crew__job_unref(crew_result *job)
                 return;
         if (!job->map && job->out != job->small)
                 free(job->out);
+        crew__chunk_free(job);
         free(job->seen);
         free(job->failure);
         free(job);
 }
 
+/* Some of it has ended. The imap has a reference to what is in its lists. */
 static void tell_imap(crew_result *job)
 {
         crew_imap *it = job->imap;
 
         if (!it)
                 return;
-        if (it->unordered) {
-                crew__job_ref(job);
-                crew__link_append(&it->ready, &job->link);
-        }
+        if (it->unordered && crew__link_alone(&job->told))
+                crew__link_append(&it->ready, &job->told);
         (void)atomic_fetch_add(&it->word, 1);
         if (atomic_load(&it->sleepers))
                 (void)crew__sys_futex_wake(&it->word, INT_MAX);
@@ -53,7 +53,8 @@ void crew__job_publish(crew_result *job)
                 (void)crew__sys_futex_wake(&job->word, INT_MAX);
         if (word >= CREW__WATCHER)
                 (void)atomic_fetch_add(&p->watchers, (int)(word / CREW__WATCHER));
-        tell_imap(job);
+        if (!job->pieces)
+                tell_imap(job);
         crew__job_unref(job);
 }
 
@@ -101,11 +102,15 @@ static void mark(crew_result *job, size_t item, size_t n, int reason)
                 for (size_t i = 0; job->status && i < n; i++)
                         job->status[item + i] = reason;
         }
+        if (job->pieces)
+                crew__chunk_ended(job, item, n, reason);
         if (reason)
                 p->failed += n;
         else
                 p->done += n;
         __atomic_store_n(&job->done, job->done + n, __ATOMIC_RELAXED);
+        if (job->pieces)
+                tell_imap(job);
 }
 
 static void fail(crew_result *job, size_t item, int reason, crew__failure *failure)
@@ -126,8 +131,11 @@ void crew__item_failed(crew_result *job, size_t item, int reason, crew__failure 
                 free(failure);
                 return;
         }
+        if (job->pieces)
+                job->pieces[item].failure = failure;
         mark(job, item, 1, reason);
-        fail(job, item, reason, failure);
+        if (!job->pieces)
+                fail(job, item, reason, failure);
         if (job->done == job->n)
                 crew__job_finish(job);
 }
@@ -141,6 +149,8 @@ void *crew__items_place(crew_result *job, size_t item, size_t n, size_t size, in
         }
         if (job->map)
                 return job->out_size ? job->out + item * size : NULL;
+        if (job->pieces)
+                return crew__chunk_place(job, item, n, size, error);
         if (n != 1)
                 return NULL;
         job->out = size <= sizeof job->small ? job->small : malloc(size);
@@ -164,6 +174,13 @@ void crew__job_abort(crew_result *job, int reason, const char *why)
 
         if (job->finished)
                 return;
+        if (job->pieces) {
+                job->pool->failed += job->n - job->done;
+                crew__chunk_abort(job, reason, why);
+                tell_imap(job);
+                crew__job_finish(job);
+                return;
+        }
         if (!job->map)
                 first = 0;
         for (size_t i = 0; job->map && i < job->n; i++) {

@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/fail.h"
 #include "base/trace.h"
-#include "pool/pool.h"
+#include "pool/imap.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,8 +54,11 @@ static uint64_t batch(const crew_pool *p, const crew__worker *w, const crew_resu
 {
         uint64_t n = most / 2, share = left / (2 * (size_t)p->n_workers) + 1, least;
 
-        if (!job->map || n < 1)
+        if ((!job->map && !job->pieces) || n < 1)
                 return 1;
+        /* Behind the end of a chunk comes another one. */
+        if (job->pieces)
+                return n;
         least = (uint64_t)(WORTHWHILE / w->pace);
         share = share > least ? share : least;
         return n < share ? n : share;
@@ -167,6 +170,11 @@ size_t crew__worker_push(crew_pool *p, crew__worker *w, crew__unit unit)
         };
         int r;
 
+        if (job->pieces) {
+                task.count = (uint32_t)crew__chunk_alike(job, unit.item, unit.n);
+                task.data = job->pieces[unit.item].in;
+                task.size = job->pieces[unit.item].in_size;
+        }
         unit.id = unit.first = task.id;
         unit.place = crew__lane_tail(w->lane);
         crew__publish_name(p, w, &unit);

@@ -117,6 +117,12 @@ static inline crew__seat *crew__seat_of(const crew__segment *pages, unsigned row
         return (crew__seat *)(void *)((char *)pages->address + crew__seats_at()) + row;
 }
 
+/* pages.c: the pool's page, once; and who sits in a row, or nobody. The pool's. */
+void crew__pages_describe(
+        const crew__segment *pages, unsigned rows, const crew__zygote_options *o);
+void crew__seat_take(const crew__segment *pages, unsigned row, int lane, pid_t pid);
+void crew__seat_leave(const crew__segment *pages, unsigned row);
+
 static inline crew__epitaph *crew__epitaph_of(
         const crew__segment *pages, unsigned rows, unsigned row)
 {

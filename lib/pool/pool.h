@@ -5,8 +5,8 @@
 /*
  * The pool as its own files see it.
  *
- *      job     what one call submitted: one task, the n items of a map, one item of an imap; it is
- *              the crew_result
+ *      job     what one call submitted: one task, the n items of a map, one chunk of an imap; it
+ *              is the crew_result
  *      unit    items in a row of one job, as they are pushed into a lane; one execution each
  *      worker  a row: its process of the moment, lane, and the units in that lane, oldest first
  *      driver  the thread that drains lanes, supervises workers and runs callbacks: the pool's own,
@@ -46,6 +46,18 @@ typedef struct crew__failure {
         char text[CREW__FAILURE_TEXT];
 } crew__failure;
 
+/* An item of a chunk of an imap. */
+typedef struct crew__piece {
+        const char *in; /* those of one size that follow each other are an array */
+        size_t in_size;
+        char *out;
+        size_t out_size;
+        crew__failure *failure; /* NULL: none, or no memory for it */
+        int reason;
+        uint32_t nth;       /* in the place of the n-th item: which was the n-th to end */
+        _Atomic bool ended; /* the rest is written; for an iterator that has no lock */
+} crew__piece;
+
 /* crew_result.word */
 enum {
         CREW__PENDING = 0,
@@ -61,7 +73,7 @@ struct crew_result {
         uint64_t generation;
         crew_pool *pool; /* not to be used once ready */
         crew__link all;  /* pool.jobs */
-        crew__link link; /* pool.backlog, then pool.called; or crew_imap.ready */
+        crew__link link; /* pool.backlog, then pool.called */
         bool held;       /* somebody has the handle */
         bool finished, map;
         unsigned row; /* of the worker that was given it last */
@@ -75,9 +87,14 @@ struct crew_result {
         unsigned retries;
         crew_done_fn *call;
         void *user;
-        struct crew_imap *imap;
-        size_t index;
         char name[24];
+
+        struct crew_imap *imap;
+        crew__link told;     /* crew_imap.ready */
+        crew__link mate;     /* crew_imap.jobs */
+        size_t index, taken; /* of its first item in the imap; how many the imap has returned */
+        crew__piece *pieces; /* NULL: it is no chunk */
+        void *blocks;        /* with the results of these */
 
         /* Written before `word` says ready. */
         int reason;
@@ -223,24 +240,6 @@ struct crew_pool {
         crew__spin watch_spin;     /* its budget */
 };
 
-struct crew_imap {
-        uint64_t generation;
-        crew_pool *pool;
-        crew_task_fn *function;
-        crew_source_fn *source;
-        void *user;
-        bool unordered, over;
-        int stopped; /* what the source answered */
-        crew_task_options options;
-        size_t window, under_way, begun, returned;
-        crew_result **slots; /* ordered: item i is in slot i % window */
-        crew__link ready;    /* unordered; under the pool's lock */
-        crew_result *last;   /* what the caller looks at */
-        crew_failure failure;
-        _Atomic uint32_t word; /* counts completions; under the pool's lock */
-        _Atomic uint32_t sleepers;
-};
-
 static inline bool crew__pool_finished(crew_pool *p)
 {
         return atomic_load(&p->finished) & CREW__READY;
@@ -322,6 +321,9 @@ void crew__failure_say(crew__failure *f, const char *format, ...)
         __attribute__((format(printf, 2, 3)));
 /* What an ending looks like in a sentence: "was ended by signal 9 (Killed)". */
 void crew__ending_words(const crew__ending *ending, char *text, size_t size);
+/* What is known of an item that ended so; `bare` is for one whose words found no memory. */
+const crew_failure *crew__failure_of(
+        const crew__failure *f, int reason, size_t item, crew_failure *bare);
 /* Copies as far as the caller's struct goes. */
 void crew__failure_copy(crew_failure *to, const crew_failure *from);
 /* The same for strings that must outlive the result: in memory of the calling thread. */
@@ -447,6 +449,10 @@ void crew__worker_died(crew_pool *p, crew__worker *w, int64_t now);
 /* Did its sandbox answer calls with EPERM since the last look? */
 void crew__worker_refusals(crew_pool *p, crew__worker *w);
 void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now);
+/* The row's last one, of which the zygote has not told that it is collected. */
+void crew__worker_forget(crew__worker *w);
+/* The zygote is gone: forgets them all. */
+void crew__collect_orphans(crew_pool *p);
 /* The pool cannot go on. */
 void crew__pool_break(crew_pool *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A death that nobody wished: counts it against the budget. */

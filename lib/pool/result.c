@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
-#include "pool/pool.h"
+#include "pool/imap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,19 +114,11 @@ int crew_result_progress(crew_result *r, size_t *done, size_t *total)
         return 0;
 }
 
-/* A result whose words found no memory still has a reason. */
 static void tell_failure(const crew_result *r, crew_failure *f, bool keep)
 {
-        crew_failure bare = {
-                .size = sizeof bare,
-                .reason = r->reason,
-                .code = r->reason == CREW_FAILED ? -ENOMEM : 0,
-                .syscall = -1,
-                .syscall_name = "",
-                .message = crew__reason_words(r->reason),
-                .item = r->failed_item,
-        };
-        const crew_failure *from = r->failure ? &r->failure->said : &bare;
+        crew_failure bare;
+        const crew_failure *from =
+                crew__failure_of(r->failure, r->reason, r->index + r->failed_item, &bare);
 
         if (keep)
                 crew__failure_keep(f, from);
@@ -182,6 +174,7 @@ crew_result *crew_result_free(crew_result *r)
                 return NULL;
         if (r->generation != crew__generation()) {
                 free(r->map || r->out == r->small ? NULL : r->out);
+                crew__chunk_free(r);
                 free(r->seen);
                 free(r->failure);
                 free(r);

@@ -73,6 +73,8 @@ crew_result *crew__job_new(
         job->pool = p;
         crew__link_init(&job->all);
         crew__link_init(&job->link);
+        crew__link_init(&job->told);
+        crew__link_init(&job->mate);
         job->held = true;
         job->function = (uint64_t)(uintptr_t)f;
         job->in = job->arguments;

@@ -168,7 +168,19 @@ static void remember_start(crew_pool *p, crew__worker *w, const crew__ending *en
                         note.stage == CREW__STAGE_INITIALIZER ? " in its initializer" : "");
 }
 
-static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int64_t now)
+/* Where its parent is gone it may be ours to collect, by now. Else that does nothing. */
+void crew__worker_forget(crew__worker *w)
+{
+        crew__ending ending;
+
+        if (w->pidfd >= 0)
+                (void)crew__pidfd_collect(w->pidfd, &ending);
+        w->pidfd = crew__close(w->pidfd);
+}
+
+/* `noted`: by the zygote, which has collected it. */
+static void bury(
+        crew_pool *p, crew__worker *w, const crew__ending *ending, bool noted, int64_t now)
 {
         bool wished =
                 w->state == CREW__DEAD && (w->why == CREW_DEADLINE || w->why == CREW_CANCELLED);
@@ -186,7 +198,8 @@ static void bury(crew_pool *p, crew__worker *w, const crew__ending *ending, int6
         crew__notify(p, CREW_EVENT_ENDED, w, NULL);
         crew__zygote_vacate(p->zygote, w->row);
         w->lane = crew__lane_free(w->lane);
-        w->pidfd = crew__close(w->pidfd);
+        if (noted)
+                w->pidfd = crew__close(w->pidfd);
         w->pid = 0;
         w->due = CREW__NEVER;
         w->state = CREW__EMPTY;
@@ -228,12 +241,27 @@ void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
 {
         crew__ending ending = { .known = false };
 
+        bool noted = crew__zygote_ending(p->zygote, w->row, &ending);
+
         /* After a terminate nobody asks how it ended, and the zygote may be stopped. */
-        if (!crew__zygote_ending(p->zygote, w->row, &ending) && now < w->inquest &&
-                !p->zygote_dead && !p->terminated &&
+        if (!noted && now < w->inquest && !p->zygote_dead && !p->terminated &&
                 !(w->marked && crew__pulse_ending(w, &ending))) {
                 w->due = now + CREW_MS(1) / 4;
                 return;
         }
-        bury(p, w, &ending, now);
+        if (!noted && p->zygote_dead)
+                (void)crew__pidfd_collect(w->pidfd, &ending);
+        bury(p, w, &ending, noted, now);
+}
+
+void crew__collect_orphans(crew_pool *p)
+{
+        int64_t until = crew_clock() + CREW_MS(250);
+
+        for (unsigned i = 0; i < p->n_workers; i++) {
+                /* A large one takes its time; most are gone. */
+                if (p->workers[i].pidfd >= 0)
+                        (void)crew__readable(p->workers[i].pidfd, until);
+                crew__worker_forget(&p->workers[i]);
+        }
 }

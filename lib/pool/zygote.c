@@ -25,6 +25,8 @@
 
 /* What SIGKILL gets to end it; the kernel gives back the memory of a large one first. */
 #define FAREWELL CREW_S(1)
+/* What it gets to end by itself. */
+#define NOTICE CREW_MS(250)
 
 struct row {
         pid_t worker;      /* last made */
@@ -118,34 +120,6 @@ static int fork_zygote(crew__zygote *z, crew__nest *nest)
         return 0;
 }
 
-/* For inspectors; see status/pool-page.h. */
-static void describe(const crew__zygote *z, const crew__zygote_options *o)
-{
-        crew__pool_page *page = crew__pool_page_of(z->pages);
-
-        page->version = CREW__POOL_VERSION;
-        page->size = sizeof *page;
-        page->pid = (uint32_t)crew__sys_getpid();
-        page->since = crew__status_clock();
-        page->seats_at = (uint32_t)crew__seats_at();
-        page->seat_size = sizeof(crew__seat);
-        page->n_seats = z->rows;
-        page->perches_at = (uint32_t)crew__perches_at(z->rows);
-        page->perch_step = (uint32_t)crew__page_size();
-        page->perch_stage = offsetof(crew__perch, stage);
-        page->perch_text = offsetof(crew__perch, status);
-        page->perch_gauge = offsetof(crew__perch, gauge);
-        page->perch_refused = offsetof(crew__perch, report) + offsetof(crew__report, refused);
-        page->lane_current = offsetof(crew__lane_words, current);
-        page->lane_since = offsetof(crew__lane_words, since);
-        page->lane_ended = offsetof(crew__lane_words, ended);
-        page->method = (uint32_t)(o->method ? o->method : CREW_METHOD_FORK);
-        page->landlock = o->plan ? (uint32_t)o->plan->ruleset.abi : 0;
-        crew__status_text(page->name, sizeof page->name, o->name);
-        crew__status_text(page->sandbox, sizeof page->sandbox, o->words);
-        page->magic = CREW__POOL_MAGIC;
-}
-
 int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
 {
         crew__nest nest = { .options = o,
@@ -173,7 +147,7 @@ int crew__zygote_start(crew__zygote **z, const crew__zygote_options *o)
         nest.pages = made->pages;
         if (r == 0) {
                 crew__status_publish(crew_current_process()->name);
-                describe(made, o);
+                crew__pages_describe(made->pages, made->rows, o);
                 r = fork_zygote(made, &nest);
         }
         if (r == 0)
@@ -230,26 +204,6 @@ static crew__perch *perch_of(const crew__zygote *z, unsigned row)
         return crew__perch_of(z->pages, z->rows, row);
 }
 
-static void unseat(const crew__zygote *z, unsigned row)
-{
-        crew__seat *s = crew__seat_of(z->pages, row);
-
-        atomic_store_explicit(&s->pid, 0, memory_order_relaxed);
-        atomic_store_explicit(&s->named, 0, memory_order_relaxed);
-        s->name[0] = '\0';
-        s->after = crew__status_clock();
-}
-
-static void seat(const crew__zygote *z, unsigned row, int lane, pid_t pid)
-{
-        crew__seat *s = crew__seat_of(z->pages, row);
-
-        s->lane = (uint32_t)lane + 1;
-        s->makes++;
-        atomic_store_explicit(&s->before, crew__status_clock(), memory_order_relaxed);
-        atomic_store_explicit(&s->pid, (uint32_t)pid, memory_order_release);
-}
-
 uint64_t crew__zygote_memory(const crew__zygote *z)
 {
         return z->memory;
@@ -275,7 +229,7 @@ int crew__zygote_ask(crew__zygote *z, unsigned row, crew__lane *lane)
          * must not find the next one's open. Not the page itself: what a worker maps stays. */
         memset(perch, 0, sizeof *perch);
         z->row[row].worker = 0;
-        unseat(z, row);
+        crew__seat_leave(z->pages, row);
         /* If its last worker is not quite gone, that one's cell is removed with the next. */
         (void)crew__cell_free(z->row[row].cell, 0);
         z->row[row].cell = crew__cell_for(z->memory);
@@ -336,7 +290,7 @@ int crew__zygote_birth(crew__zygote *z, crew__birth *birth)
         if (birth->result < 0)
                 return 1;
         row->worker = birth->pid;
-        seat(z, birth->row, row->lane, birth->pid);
+        crew__seat_take(z->pages, birth->row, row->lane, birth->pid);
         birth->pidfd = crew__above_stdio(fd);
         return 1;
 }
@@ -463,18 +417,33 @@ int crew__zygote_grant(crew__zygote *z, crew__segment *segment)
         return r < 0 ? refused(z, r) : 0;
 }
 
-crew__zygote *crew__zygote_free(crew__zygote *z)
+void crew__zygote_dismiss(const crew__zygote *z)
+{
+        (void)shutdown(z->socket, SHUT_RDWR);
+        (void)shutdown(z->births, SHUT_RDWR);
+}
+
+/* Asked first, as it collects its workers then; one that is stopped does not. */
+static void end_process(const crew__zygote *z)
 {
         crew__ending ending;
+
+        crew__zygote_dismiss(z);
+        if (crew__readable(z->pidfd, crew_clock() + NOTICE) < 0) {
+                (void)crew__sys_pidfd_send_signal(z->pidfd, SIGKILL);
+                (void)crew__readable(z->pidfd, crew_clock() + FAREWELL);
+        }
+        (void)crew__pidfd_collect(z->pidfd, &ending);
+}
+
+crew__zygote *crew__zygote_free(crew__zygote *z)
+{
         int64_t until;
 
         if (!z)
                 return NULL;
-        if (z->pidfd >= 0 && z->generation == crew__generation()) {
-                (void)crew__sys_pidfd_send_signal(z->pidfd, SIGKILL);
-                (void)crew__readable(z->pidfd, crew_clock() + FAREWELL);
-                (void)crew__pidfd_collect(z->pidfd, &ending);
-        }
+        if (z->pidfd >= 0 && z->generation == crew__generation())
+                end_process(z);
         until = crew_clock() + FAREWELL;
         for (unsigned row = 0; row < z->rows; row++)
                 (void)crew__cell_free(z->row[row].cell, until);

@@ -150,7 +150,16 @@ const struct crew__tape *crew__zygote_tape(const crew__zygote *z, unsigned row);
  */
 int crew__zygote_grant(crew__zygote *z, crew__segment *segment);
 
-/* Ends the zygote and with it every worker, by SIGKILL; bounded; frees. NULL is fine. */
+/*
+ * Tells it to end, by its sockets: whoever waits for its answer has one. Needs no lock, but nobody
+ * may free the handle meanwhile.
+ */
+void crew__zygote_dismiss(const crew__zygote *z);
+
+/*
+ * Ends the zygote and with it every worker, which it collects; bounded, in the end by SIGKILL; frees.
+ * NULL is fine.
+ */
 crew__zygote *crew__zygote_free(crew__zygote *z);
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "pool/pool.h"
 
+#include <sys/prctl.h>
+
 POOL_WARM_UP
 
 /* Where it happens; for the first worker of the pool or for the one that replaces it. */
@@ -347,4 +349,37 @@ TEST(granting, "a grant that a stopped zygote does not answer ends with the pool
         REQUIRE(pthread_join(thread, &answer) == 0);
         CHECK_INT((int)(intptr_t)answer, ==, -EPIPE);
         check_free(p, zygote);
+}
+
+/* Orphans are this process's to collect, as those of a container are its first process's. */
+static void collect_orphans(void)
+{
+        REQUIRE(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+}
+
+TEST(newborn, "what is being born when its pool is freed is collected", "[live][pool]")
+{
+        TEST_DEADLINE(60);
+        collect_orphans();
+        for (int i = 0; i < 40; i++) {
+                crew_pool *p = new_pool(8, NULL);
+
+                for (volatile int spin = 0; spin < i * 20000; spin++)
+                        ;
+                (void)crew_pool_free(p);
+        }
+}
+
+TEST(orphans, "a zygote that is stopped or dead leaves none of its workers", "[live][pool]")
+{
+        collect_orphans();
+        for (int sig = SIGSTOP; sig; sig = sig == SIGSTOP ? SIGKILL : 0) {
+                crew_pool *p = new_pool(4, NULL);
+                pid_t zygote = zygote_of(p);
+
+                CHECK_INT(twice(p, 1), ==, 2);
+                CHECK_INT(kill(zygote, sig), ==, 0);
+                pause_ms(20);
+                (void)crew_pool_free(p);
+        }
 }

@@ -140,8 +140,8 @@ typedef struct crew_task_options {
         const char *name;
         int64_t deadline; /* ns of running; 0 = none */
         unsigned retries; /* 0 = the pool's */
-        size_t chunk;     /* items of a map at a time; 0 = ceil(n / (4 x workers)) */
-        size_t window;    /* items of an imap under way; 0 = 4 x workers */
+        size_t chunk;     /* items at a time; 0: of a map ceil(n / (4 x workers)), of an imap 1 */
+        size_t window;    /* items of an imap under way; 0 = 4 x workers x chunk */
         int *status;      /* map: per item, 0 or the CREW_... reason */
         crew_done_fn *done;
         void *user;
@@ -198,6 +198,12 @@ typedef struct crew_item {
 /*
  * Runs f over what `next` yields, which is called inside crew_imap_next only; at most o->window
  * items are under way. Results come in the order of the input, or as they come (_unordered).
+ * o->chunk > 1 sends up to so many items at once, which makes small tasks many times cheaper; what
+ * runs, fails, dies, is late and is returned stays the item. A chunk is sent when it is full, holds
+ * as much as half of a lane, at the end of the input, or once it was gathered for 10 ms, which is
+ * looked at between two calls of `next`: one that blocks holds back what it yielded before. It has
+ * at most window / (2 x workers) items where a window is given, and one where o->done is. It counts
+ * as under way until all of it was returned.
  */
 CREW_PUBLIC int crew_pool_imap(crew_pool *p, crew_task_fn *f, crew_source_fn *next, void *user,
         crew_imap **it, const crew_task_options *o);
