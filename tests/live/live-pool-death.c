@@ -363,7 +363,7 @@ TEST_POOLS(exit_without_join, "workers end with the program, however it ends", "
                 }
                 REQUIRE(waitpid(child, NULL, 0) == child);
                 REQUIRE(*pid > 0);
-                CHECK(gone_within(*pid, 500));
+                CHECK(gone_within(*pid, 1000));
                 (void)munmap(pid, sizeof *pid);
         }
 }
