@@ -203,7 +203,8 @@ typedef struct crew_item {
  * as much as half of a lane, at the end of the input, or once it was gathered for 10 ms, which is
  * looked at between two calls of `next`: one that blocks holds back what it yielded before. It has
  * at most window / (2 x workers) items where a window is given, and one where o->done is. It counts
- * as under way until all of it was returned.
+ * as under way until all of it was returned. What another thread's close finds gathered
+ * is not run, and crew_imap_next answers -ESHUTDOWN.
  */
 CREW_PUBLIC int crew_pool_imap(crew_pool *p, crew_task_fn *f, crew_source_fn *next, void *user,
         crew_imap **it, const crew_task_options *o);
