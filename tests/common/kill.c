@@ -84,6 +84,17 @@ long victim_step_until(pid_t pid, bool (*holds)(void *), void *arg, long most)
         return -1;
 }
 
+bool victim_step_inside(pid_t pid, bool (*holds)(void *), void *arg, long most, long extra)
+{
+        if (victim_step_until(pid, holds, arg, most) < 0)
+                return false;
+        for (long i = 0; i < extra && holds(arg); i++) {
+                if (!victim_step(pid))
+                        return false;
+        }
+        return holds(arg);
+}
+
 bool victim_resume(pid_t pid)
 {
         return ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0;
@@ -132,6 +143,23 @@ long victim_call(pid_t pid)
 #else
         return (long)registers(pid).regs[8];
 #endif
+}
+
+bool victim_to_call(pid_t pid, long number, bool (*holds)(void *), void *arg)
+{
+        bool in = false;
+
+        for (int stops = 0; stops < 500 && victim_to_syscall(pid); stops++) {
+                in = !in;
+                if (in && victim_call(pid) == number && holds(arg))
+                        return true;
+        }
+        return false;
+}
+
+bool victim_woken(pid_t pid)
+{
+        return victim_stop(pid) && victim_result(pid) == 0;
 }
 
 enum { CANARIES = 64 };

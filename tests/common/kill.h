@@ -25,6 +25,9 @@ bool victim_step(pid_t pid);
 /* Steps until holds(arg), at most `most` steps; the number of steps, or -1. */
 long victim_step_until(pid_t pid, bool (*holds)(void *), void *arg, long most);
 
+/* The same, and up to `extra` steps on while it holds; does it still hold? */
+bool victim_step_inside(pid_t pid, bool (*holds)(void *), void *arg, long most, long extra);
+
 /*
  * Runs to the next entry to or exit from a system call; false when the victim has ended. In two
  * halves for calls that sleep: the tracer may act in between.
@@ -34,6 +37,13 @@ bool victim_resume(pid_t pid);
 bool victim_stop(pid_t pid);
 long victim_result(pid_t pid); /* at an exit */
 long victim_call(pid_t pid);   /* its number, at an entry or exit */
+
+/* Runs to an entry into that call at which holds(arg); false when the victim has ended or makes
+ * hundreds of others. */
+bool victim_to_call(pid_t pid, long number, bool (*holds)(void *), void *arg);
+
+/* Did its sleep end by a wake? It stands behind the call and has looked at nothing yet. */
+bool victim_woken(pid_t pid);
 
 /*
  * A process per CPU that sleeps a little again and again and notes how late it gets the CPU: how

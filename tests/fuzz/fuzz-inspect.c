@@ -12,38 +12,14 @@
  * test-inspect-hostile runs the same function over random programs.
  */
 
+#include "fuzz.h"
 #include "status/decode.h"
 #include "status/proc.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { MOST = 8192, ROWS = 16, SEATS = 8 };
-
-struct program {
-        const uint8_t *at;
-        size_t left;
-};
-
-static uint64_t take(struct program *p, size_t bytes)
-{
-        uint64_t value = 0;
-
-        if (bytes > p->left)
-                bytes = p->left;
-        memcpy(&value, p->at, bytes);
-        p->at += bytes;
-        p->left -= bytes;
-        return value;
-}
-
-static void demand(bool held)
-{
-        if (!held)
-                __builtin_trap();
-}
 
 /* Ended, and nothing in it steers a terminal. */
 static void demand_clean(const char *text, size_t size)
@@ -211,17 +187,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         : sizeof stat - 1;
         if (kind == 3)
                 memcpy(whole, stat, n);
-        while (p.left > 4) {
-                size_t at = take(&p, 2) % n, length = take(&p, 1) % 16;
-
-                if (length > n - at)
-                        length = n - at;
-                if (length > p.left)
-                        length = p.left;
-                memcpy(whole + at, p.at, length);
-                p.at += length;
-                p.left -= length;
-        }
+        while (p.left > 4)
+                scribble(&p, whole, n, 2, 16);
         if (take(&p, 1) % 4 == 0)
                 n = take(&p, 2) % (n + 1);
         bytes = malloc(n ? n : 1);

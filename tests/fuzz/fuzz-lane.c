@@ -11,19 +11,13 @@
  * test-lane-hostile runs the same function over random programs.
  */
 
+#include "fuzz.h"
 #include "pool/lane-layout.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { MOST_STEPS = 64 };
-
-struct program {
-        const uint8_t *at;
-        size_t left;
-};
 
 struct state {
         crew__lane *lane;
@@ -38,37 +32,6 @@ struct state {
         uint64_t result_head; /* as the pool published it */
         bool broken;
 };
-
-static uint64_t take(struct program *p, size_t bytes)
-{
-        uint64_t value = 0;
-
-        if (bytes > p->left)
-                bytes = p->left;
-        memcpy(&value, p->at, bytes);
-        p->at += bytes;
-        p->left -= bytes;
-        return value;
-}
-
-static void demand(bool held)
-{
-        if (!held)
-                __builtin_trap();
-}
-
-static void scribble(struct program *p, char *where, size_t size)
-{
-        size_t offset = take(p, 3) % size, length = take(p, 1) % 64;
-
-        if (length > size - offset)
-                length = size - offset;
-        if (length > p->left)
-                length = p->left;
-        memcpy(where + offset, p->at, length);
-        p->at += length;
-        p->left -= length;
-}
 
 /* An index some records and units away from a good one. */
 static uint64_t near(struct program *p, uint64_t index, uint64_t ring)
@@ -112,10 +75,10 @@ static void attack(struct program *p, struct state *s)
 
         switch (take(p, 1) % 8) {
         case 0:
-                scribble(p, (char *)w, sizeof *w);
+                scribble(p, w, sizeof *w, 3, 64);
                 break;
         case 1:
-                scribble(p, (char *)w, s->all);
+                scribble(p, w, s->all, 3, 64);
                 break;
         case 2:
                 atomic_store(&w->result_tail, near(p, s->result_head, s->result_ring));

@@ -12,6 +12,7 @@
  * test-pipe-hostile runs the same function over random programs.
  */
 
+#include "fuzz.h"
 #include "pipe/pipe.h"
 
 #include <stdlib.h>
@@ -19,32 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { MOST_STEPS = 64, MOST_BYTES = 512 };
-
-struct program {
-        const uint8_t *at;
-        size_t left;
-};
-
-static uint64_t take(struct program *p, size_t bytes)
-{
-        uint64_t value = 0;
-
-        if (bytes > p->left)
-                bytes = p->left;
-        memcpy(&value, p->at, bytes);
-        p->at += bytes;
-        p->left -= bytes;
-        return value;
-}
-
-static void demand(bool held)
-{
-        if (!held)
-                __builtin_trap();
-}
 
 /* Sizes and places that fit each other more often than chance would have it. */
 static uint64_t number(struct program *p)

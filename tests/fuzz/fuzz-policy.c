@@ -10,6 +10,7 @@
  * test-sandbox-policy runs the same function over random texts.
  */
 
+#include "fuzz.h"
 #include "sandbox/policy.h"
 
 #include <errno.h>
@@ -17,15 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { LONGEST = 4096, ROOM = 8 * LONGEST };
-
-static void demand(bool held)
-{
-        if (!held)
-                __builtin_trap();
-}
 
 /* The words of a description: all but the last parentheses. */
 static char *described(const crew_sandbox *s)

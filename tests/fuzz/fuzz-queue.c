@@ -11,50 +11,13 @@
  * test-queue-hostile runs the same function over random programs.
  */
 
+#include "fuzz.h"
 #include "queue/queue.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 enum { RING = 16384, MOST_STEPS = 64 };
-
-struct program {
-        const uint8_t *at;
-        size_t left;
-};
-
-static uint64_t take(struct program *p, size_t bytes)
-{
-        uint64_t value = 0;
-
-        if (bytes > p->left)
-                bytes = p->left;
-        memcpy(&value, p->at, bytes);
-        p->at += bytes;
-        p->left -= bytes;
-        return value;
-}
-
-static void demand(bool held)
-{
-        if (!held)
-                __builtin_trap();
-}
-
-static void scribble(struct program *p, void *where, size_t size)
-{
-        size_t offset = take(p, 2) % size, length = take(p, 1) % 64;
-
-        if (length > size - offset)
-                length = size - offset;
-        if (length > p->left)
-                length = p->left;
-        memcpy((char *)where + offset, p->at, length);
-        p->at += length;
-        p->left -= length;
-}
 
 /* Locks in the hands of somebody else cost a slice each time, so they are rare. */
 static void free_locks(struct program *p, crew__ring *ring)
@@ -73,11 +36,11 @@ static void attack(struct program *p, crew_queue *q)
 
         switch (take(p, 1) % 8) {
         case 0:
-                scribble(p, ring, sizeof *ring);
+                scribble(p, ring, sizeof *ring, 2, 64);
                 free_locks(p, ring);
                 break;
         case 1:
-                scribble(p, q->data, q->ring_bytes);
+                scribble(p, q->data, q->ring_bytes, 2, 64);
                 break;
         case 2:
                 size = take(p, 2);

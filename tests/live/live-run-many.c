@@ -24,10 +24,11 @@ static const struct {
 };
 
 enum {
-        /* By then the rings of io_uring have been written once, all around; where a job takes a
-         * fifth of a second of emulation, they nearly have. */
+        /* By then the rings of io_uring have been written once, all around. */
         EARLY = 2000,
-        EARLY_EMULATED = 600,
+        /* And so many more; where a job takes a tenth of a second of emulation, fewer. */
+        MORE = 2000,
+        MORE_EMULATED = 600,
         /* What the kernel's count may be off by, and an allocator's, which with a sanitizer deals
          * out memory from far apart. */
         SLACK_KIB = TEST_SANITIZED ? 1024 : 256,
@@ -35,8 +36,8 @@ enum {
 
 TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
 {
-        long long early = test_slow(1) < 10 ? EARLY : EARLY_EMULATED;
-        long long n = test_scale(200000, 2 * early);
+        bool emulated = test_slow(1) >= 10;
+        long long n = emulated ? EARLY + MORE_EMULATED : test_scale(200000, EARLY + MORE);
         const char *path = scratch_enter();
 
         s.patience_s = 60 + n / 100;
@@ -48,11 +49,11 @@ TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
                 long long first, last, jobs;
 
                 (void)snprintf(line, sizeof line,
-                        "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %lld || i == %lld ? "
+                        "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %d || i == %lld ? "
                         "\"./look\" : \"true\"), i }' | " SANITIZER
                         "\"$CREW_RUN\" run -j2 %s --colsep ' ' {1} {2} | sed 's/.*\t//'; "
                         "[ ! -e log ] || grep -c ^[0-9] log",
-                        n, early, n, runs[i].options);
+                        n, EARLY, n, runs[i].options);
                 shell_start(&s, line);
                 shell_end(&s);
                 (void)unlink("log");
@@ -67,8 +68,8 @@ TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
                         continue;
                 CHECK_STR(names[0], "crew");
                 CHECK_STR(names[1], "crew");
-                printf("# %-60s %lld KiB after %lld jobs, %lld KiB after %lld\n", runs[i].options,
-                        first, early, last, n);
+                printf("# %-60s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options,
+                        first, EARLY, last, n);
                 CHECK_INT(last - first, <=, SLACK_KIB);
         }
         scratch_leave(path);

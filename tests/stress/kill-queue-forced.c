@@ -2,9 +2,7 @@
 
 /*
  * SIGKILL at the instructions that matter: while a lock is held, between commit and notify, and of
- * a sleeper that was just woken. Whoever is left goes on within 100 ms, and no message is lost,
- * torn or doubled. Each case has a twin in which the mechanism that saves it is taken away from
- * outside; there the twin must see the hang, or the case proves nothing:
+ * a sleeper that was just woken. No message is lost, torn or doubled. What the twins take away:
  *
  *   robust lock    the victim forgets its robust list, and the mark that says so is wiped, so that
  *                  nobody looks for its owner either
@@ -14,21 +12,14 @@
  * (The fence between commit and look at the sleeper bit has its twin in test-events.)
  */
 
-#include "check.h"
-#include "kernel/syscall.h"
-#include "kill.h"
+#include "kill-forced.h"
 #include "queue/queue.h"
 
 #include <crew/queue.h>
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define BOUND CREW_MS(100)
-#define HANG CREW_MS(600) /* three times what a saved case may take at most, slices and all */
-enum { MOST_STEPS = 20000, EXTRA = 97 };
+enum { EXTRA = 97 };
 
 enum side { PUT, GET };
 
@@ -69,24 +60,19 @@ static _Atomic uint64_t *index_of(struct shared *s)
         return s->side == PUT ? &s->q->ring->tail : &s->q->ring->head;
 }
 
-static long long rounds(void)
+static struct kills begin(void)
 {
-        return test_scale(200, 20);
+        return kills_begin(test_scale(200, 20));
 }
 
 /* Puts or takes one value; known to the queue before, so that no sleeper is disturbed by that. */
 static void victim(void *arg)
 {
         struct shared *s = arg;
-        crew__thread *self = crew__thread_self();
         int value;
 
         REQUIRE_OK(crew__queue_enter(s->q));
-        /* The tracer may have forked with the lock held. */
-        if (self->robust)
-                self->robust->list_op_pending = NULL;
-        if (!s->listed)
-                self->robust = NULL;
+        settle(s->listed);
         victim_ready();
         if (s->side == PUT)
                 (void)CREW_PUT(s->q, &s->value, CREW_S(5));
@@ -112,7 +98,7 @@ static bool holding(void *arg)
 {
         struct shared *s = arg;
 
-        return (atomic_load(&lock_of(s)->word) & FUTEX_TID_MASK) == (uint32_t)s->victim;
+        return holds(lock_of(s), s->victim);
 }
 
 /* What is queued: values from first to last. Leaves the queue empty. */
@@ -129,13 +115,7 @@ static void drain(struct shared *s, int first, int last)
 static bool step_inside(struct shared *s, long extra)
 {
         s->victim = victim_start(victim, s);
-        if (victim_step_until(s->victim, holding, s, MOST_STEPS) < 0)
-                return false;
-        for (long i = 0; i < extra && holding(s); i++) {
-                if (!victim_step(s->victim))
-                        return false;
-        }
-        return holding(s);
+        return victim_step_inside(s->victim, holding, s, MOST_STEPS, extra);
 }
 
 /* One kill inside the lock. How long the survivor took from the kill on, or INT64_MAX. */
@@ -153,10 +133,8 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
         peer_kill(s->victim);
         if (!pid)
                 pid = peer_start(survivor, s);
-        for (int64_t until = began + test_slow(HANG); !s->listed && peer_now() < until;) {
-                atomic_store(&lock_of(s)->watched, 0);
-                peer_pause(CREW_MS(1));
-        }
+        if (!s->listed)
+                keep_unwatched(lock_of(s), began);
         if (!peer_await(&s->done, 1, s->listed ? CREW_S(5) : 0)) {
                 peer_kill(pid);
                 return INT64_MAX;
@@ -165,24 +143,13 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
         return atomic_load(&s->when) - began;
 }
 
-static void sum_up(struct canary *canary, long long forced, int late)
-{
-        INFO("%lld forced kills, %d late", forced, late);
-        CHECK_INT(forced, ==, rounds());
-        /* One may be the machine's fault. */
-        CHECK_INT(late, <, 2);
-        canary_stop(canary);
-}
-
 static void killed_holders(enum side side)
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         s->side = side;
-        for (long long i = 0; forced < rounds() && i < 3 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 3); i++) {
                 uint64_t before;
                 bool committed;
 
@@ -198,14 +165,13 @@ static void killed_holders(enum side side)
                         continue;
                 }
                 committed = atomic_load(index_of(s)) != before;
-                late += canary_late(canary, kill_holder(s, i & 1), BOUND);
-                forced++;
+                kills_add(&kills, true, kill_holder(s, i & 1));
                 if (side == PUT)
                         drain(s, committed ? 10 : 11, 11);
                 else
                         drain(s, committed ? 3 : 2, 3);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -314,24 +280,23 @@ static bool kill_untold(struct shared *s, long extra, int64_t *began)
 TEST(untold, "SIGKILL between commit and notify", "[kill][queue]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
+        struct kills kills = begin();
         pid_t pid = start_sleeper(s);
-        long long forced = 0;
-        int late = 0;
 
         TEST_DEADLINE(200);
         atomic_store(&s->go, 1);
-        for (long long i = 0; forced < rounds() && i < 5 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 5); i++) {
                 uint32_t before = atomic_load(&s->done);
                 int64_t began;
+                bool forced;
 
                 s->victim = victim_start(victim, s);
-                forced += kill_untold(s, (long)(i % 12), &began);
+                forced = kill_untold(s, (long)(i % 12), &began);
                 REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
-                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+                kills_add(&kills, forced, atomic_load(&s->when) - began);
                 CHECK(crew_queue_empty(s->q));
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         REQUIRE_OK(crew_queue_close(s->q));
         CHECK_INT(peer_join(pid), ==, 0);
         unshare_it(s);
@@ -353,52 +318,43 @@ TEST(no_slice, "without the slice a sleeper that nobody told sleeps on", "[kill]
         unshare_it(s);
 }
 
+static bool always(void *arg)
+{
+        (void)arg;
+        return true;
+}
+
 /* Runs the victim until it sleeps on a futex. */
 static bool to_sleep(struct shared *s)
 {
-        bool inside = false;
-
-        for (int calls = 0; calls < 500; calls++) {
-                if (!victim_to_syscall(s->victim))
-                        return false;
-                inside = !inside;
-                if (inside && victim_call(s->victim) == SYS_futex)
-                        return victim_resume(s->victim) && peer_await_sleep(s->victim, CREW_S(1));
-        }
-        return false;
-}
-
-/* Did the victim's sleep end by a wake? It stands behind the call and has looked at nothing yet. */
-static bool woken(struct shared *s)
-{
-        return victim_stop(s->victim) && victim_result(s->victim) == 0;
+        return victim_to_call(s->victim, SYS_futex, always, s) && victim_resume(s->victim) &&
+               peer_await_sleep(s->victim, CREW_S(1));
 }
 
 TEST(woken_get, "SIGKILL of a get that was just woken", "[kill][queue]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
+        struct kills kills = begin();
         pid_t pid = start_sleeper(s);
-        long long forced = 0;
-        int late = 0;
 
         TEST_DEADLINE(200);
         s->side = GET;
         atomic_store(&s->go, 1);
-        for (long long i = 0; forced < rounds() && i < 5 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 5); i++) {
                 uint32_t before = atomic_load(&s->done);
                 int64_t began;
+                bool forced;
 
                 s->victim = victim_start(victim, s);
                 REQUIRE(to_sleep(s));
                 began = peer_now();
                 REQUIRE_OK(CREW_PUT(s->q, &s->value, CREW_NOW));
-                forced += woken(s);
+                forced = victim_woken(s->victim);
                 peer_kill(s->victim);
                 REQUIRE(peer_await(&s->done, before + 1, CREW_S(5)));
-                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+                kills_add(&kills, forced, atomic_load(&s->when) - began);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         REQUIRE_OK(crew_queue_close(s->q));
         CHECK_INT(peer_join(pid), ==, 0);
         unshare_it(s);
@@ -420,7 +376,7 @@ TEST(no_herd, "without a wake for all the others sleep beside the message", "[ki
         atomic_fetch_and(&events->word, ~1U);
         REQUIRE_OK(CREW_PUT(s->q, &s->value, CREW_NOW));
         (void)crew__sys_futex_wake(&events->word, 1);
-        CHECK(woken(s));
+        CHECK(victim_woken(s->victim));
         peer_kill(s->victim);
         CHECK(!peer_await(&s->done, 2, HANG));
         CHECK_INT(crew_queue_count(s->q), ==, 1);
@@ -431,15 +387,15 @@ TEST(no_herd, "without a wake for all the others sleep beside the message", "[ki
 TEST(woken_put, "SIGKILL of a put that was just woken for its lock", "[kill][queue]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0, got;
+        struct kills kills = begin();
+        int got;
 
         TEST_DEADLINE(200);
-        for (long long i = 0; forced < rounds() && i < 20 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 20); i++) {
                 crew__patience patience = crew__patience_of(CREW_S(1));
                 crew__hold hold;
                 int64_t began;
+                bool forced;
                 pid_t pid;
 
                 REQUIRE(crew__lock_acquire(lock_of(s), &hold, &patience) >= 0);
@@ -450,14 +406,14 @@ TEST(woken_put, "SIGKILL of a put that was just woken for its lock", "[kill][que
                 REQUIRE(to_sleep(s));
                 began = peer_now();
                 crew__lock_release(lock_of(s), &hold);
-                forced += woken(s);
+                forced = victim_woken(s->victim);
                 peer_kill(s->victim);
                 CHECK_INT(peer_join(pid), ==, 0);
-                late += canary_late(canary, atomic_load(&s->when) - began, BOUND);
+                kills_add(&kills, forced, atomic_load(&s->when) - began);
                 REQUIRE_OK(CREW_GET(s->q, &got, CREW_NOW));
                 CHECK(crew_queue_empty(s->q));
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -489,7 +445,7 @@ TEST(no_lock_slice, "without the slice a sleeper beside a killed one misses the 
                 pid = peer_start(sleep_unsliced, s);
                 REQUIRE(peer_await_sleep(pid, CREW_S(5)));
                 crew__lock_release(lock_of(s), &hold);
-                forced = woken(s);
+                forced = victim_woken(s->victim);
                 peer_kill(s->victim);
                 CHECK_INT(peer_join(pid), ==, 0);
                 if (forced)

@@ -9,13 +9,15 @@
 
 #include "kill-sync.h"
 
+enum { EXTRA = 61 };
+
 /* Locks. */
 
 static void own(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         victim_ready();
         if (s->two)
                 (void)crew_lock_acquire(&s->other, CREW_S(5));
@@ -40,24 +42,16 @@ static void take(void *arg)
 static bool step_inside(struct shared *s, long extra)
 {
         s->victim = victim_start(own, s);
-        if (victim_step_until(s->victim, inside, s, MOST_STEPS) < 0)
-                return false;
-        for (long i = 0; i < extra && inside(s); i++) {
-                if (!victim_step(s->victim))
-                        return false;
-        }
-        return inside(s);
+        return victim_step_inside(s->victim, inside, s, MOST_STEPS, extra);
 }
 
 static void killed_owners(bool two)
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         s->two = two;
-        for (long long i = 0; forced < rounds() && i < 4 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 4); i++) {
                 int64_t began;
                 pid_t pid;
 
@@ -72,12 +66,11 @@ static void killed_owners(bool two)
                         (void)peer_await_sleep(pid, CREW_S(1));
                 began = peer_now();
                 peer_kill(s->victim);
-                late += canary_late(canary, finish(s, pid, began, CREW_S(5)), BOUND);
+                kills_add(&kills, true, finish(s, pid, began, CREW_S(5)));
                 CHECK_INT(atomic_load(&s->result), ==, CREW_OWNER_DIED);
                 REQUIRE_OK(crew_lock_init(&s->lock));
-                forced++;
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -106,10 +99,8 @@ static bool found(bool slot, bool claim)
                 atomic_store(&inner(&s->lock)->watched, 0);
         peer_kill(s->victim);
         pid = peer_start(take, s);
-        for (int64_t until = peer_now() + test_slow(HANG); !claim && peer_now() < until;) {
-                atomic_store(&inner(&s->lock)->watched, 0);
-                peer_pause(CREW_MS(1));
-        }
+        if (!claim)
+                keep_unwatched(inner(&s->lock), peer_now());
         took = finish(s, pid, peer_now(), slot || claim ? CREW_S(5) : 0);
         unshare_it(s);
         return took != INT64_MAX;
@@ -135,7 +126,7 @@ static void await_notify(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_S(5)));
         note(s, crew_condition_wait(&s->condition, &s->lock, CREW_S(20)));
         REQUIRE_OK(crew_lock_release(&s->lock));
@@ -145,7 +136,7 @@ static void wait_stepped(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_S(5)));
         victim_ready();
         (void)crew_condition_wait(&s->condition, &s->lock, CREW_S(20));
@@ -170,23 +161,25 @@ static void notify_one(struct shared *s)
         REQUIRE_OK(crew_lock_release(&s->lock));
 }
 
-/*
- * The victim sleeps first, so that the wake is its; woken or not, it is killed before it has the
- * lock again. The other one comes after it. Whether the wake was the victim's.
- */
-static bool kill_notified(struct shared *s, pid_t *left, int64_t *began)
+/* The victim sleeps first, so that the wake is its. The other one, which comes after it. */
+static pid_t start_two(struct shared *s)
 {
-        bool woken;
+        pid_t left;
 
         REQUIRE_OK(crew_condition_init(&s->condition));
         s->victim = victim_start(wait_stepped, s);
         REQUIRE(to_sleep(s));
-        *left = start(s, await_notify);
+        left = start(s, await_notify);
         await_waiting(s, 2);
-        (void)peer_await_sleep(*left, CREW_S(1));
-        *began = peer_now();
-        notify_one(s);
-        woken = victim_stop(s->victim) && victim_result(s->victim) == 0;
+        (void)peer_await_sleep(left, CREW_S(1));
+        return left;
+}
+
+/* Woken or not, it is killed before it has the lock again. Whether the wake was the victim's. */
+static bool kill_notified(struct shared *s)
+{
+        bool woken = victim_woken(s->victim);
+
         peer_kill(s->victim);
         return woken;
 }
@@ -194,20 +187,20 @@ static bool kill_notified(struct shared *s, pid_t *left, int64_t *began)
 TEST(notified, "SIGKILL of a waiter that was just notified", "[kill][sync][condition]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; forced < rounds() && i < 10 * rounds(); i++) {
-                int64_t began;
-                pid_t left;
+        for (long long i = 0; kills_more(&kills, i, 10); i++) {
+                pid_t left = start_two(s);
+                int64_t began = peer_now();
+                bool forced;
 
-                forced += kill_notified(s, &left, &began);
-                late += canary_late(canary, finish(s, left, began, CREW_S(5)), BOUND);
+                notify_one(s);
+                forced = kill_notified(s);
+                kills_add(&kills, forced, finish(s, left, began, CREW_S(5)));
                 CHECK_INT(atomic_load(&s->result), ==, 0);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -218,24 +211,16 @@ TEST(no_token, "without its token a notify dies with the waiter it woke",
         bool forced = false;
 
         for (int i = 0; i < 20 && !forced; i++) {
-                int64_t began, took;
-                pid_t left;
+                pid_t left = start_two(s);
+                int64_t began = peer_now(), took;
 
-                REQUIRE_OK(crew_condition_init(&s->condition));
-                s->victim = victim_start(wait_stepped, s);
-                REQUIRE(to_sleep(s));
-                left = start(s, await_notify);
-                await_waiting(s, 2);
-                (void)peer_await_sleep(left, CREW_S(1));
-                began = peer_now();
                 /* As if who is woken took it along: with the lock held, so that nobody is faster.
                  */
                 REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_S(5)));
                 REQUIRE_OK(crew_condition_notify(&s->condition, 1));
                 (void)atomic_fetch_and(state_of(s), UINT64_MAX >> 16);
                 REQUIRE_OK(crew_lock_release(&s->lock));
-                forced = victim_stop(s->victim) && victim_result(s->victim) == 0;
-                peer_kill(s->victim);
+                forced = kill_notified(s);
                 took = finish(s, left, began, HANG);
                 if (forced)
                         CHECK(took == INT64_MAX);
@@ -249,7 +234,7 @@ static void notify_stepped(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         REQUIRE_OK(crew_lock_acquire(&s->lock, CREW_S(5)));
         victim_ready();
         (void)crew_condition_notify(&s->condition, 1);
@@ -266,12 +251,10 @@ static bool has_notified(void *arg)
 TEST(notifier, "SIGKILL of a notifier between its token and its wake", "[kill][sync][condition]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; forced < rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 1); i++) {
                 int64_t began;
                 pid_t left;
 
@@ -281,15 +264,10 @@ TEST(notifier, "SIGKILL of a notifier between its token and its wake", "[kill][s
                 (void)peer_await_sleep(left, CREW_S(1));
                 s->before = atomic_load(state_of(s));
                 s->victim = victim_start(notify_stepped, s);
-                REQUIRE(victim_step_until(s->victim, has_notified, s, MOST_STEPS) >= 0);
-                for (long k = 0; k < i % 8; k++)
-                        REQUIRE(victim_step(s->victim));
-                began = peer_now();
-                peer_kill(s->victim);
-                late += canary_late(canary, finish(s, left, began, CREW_S(5)), BOUND);
+                began = kill_behind(s, has_notified, (long)(i % 8));
+                kills_add(&kills, true, finish(s, left, began, CREW_S(5)));
                 CHECK_INT(atomic_load(&s->result), >=, 0);
-                forced++;
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }

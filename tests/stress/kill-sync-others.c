@@ -46,33 +46,24 @@ static bool is_set(void *arg)
 /* Kills who sets it before it tells; how long the waiter took. */
 static int64_t kill_setter(struct shared *s, void (*waiter)(void *), long extra, int64_t patience)
 {
-        int64_t began;
         pid_t left;
 
         REQUIRE_OK(crew_event_init(&s->event));
         left = start(s, waiter);
         (void)peer_await_sleep(left, CREW_S(1));
         s->victim = victim_start(set_stepped, s);
-        REQUIRE(victim_step_until(s->victim, is_set, s, MOST_STEPS) >= 0);
-        for (long k = 0; k < extra; k++)
-                REQUIRE(victim_step(s->victim));
-        began = peer_now();
-        peer_kill(s->victim);
-        return finish(s, left, began, patience);
+        return finish(s, left, kill_behind(s, is_set, extra), patience);
 }
 
 TEST(setter, "SIGKILL of who sets an event before it tells", "[kill][sync][event]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (; forced < rounds(); forced++)
-                late += canary_late(
-                        canary, kill_setter(s, await_event, (long)(forced % 6), CREW_S(5)), BOUND);
-        sum_up(canary, forced, late);
+        for (long long i = 0; kills_more(&kills, i, 1); i++)
+                kills_add(&kills, true, kill_setter(s, await_event, (long)(i % 6), CREW_S(5)));
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -91,7 +82,7 @@ static void acquire_stepped(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         victim_ready();
         (void)crew_semaphore_acquire(&s->semaphore, CREW_S(20));
 }
@@ -126,7 +117,7 @@ static bool kill_woken(struct shared *s, void (*waiter)(void *), int64_t patienc
         (void)peer_await_sleep(left, CREW_S(1));
         began = peer_now();
         REQUIRE_OK(crew_semaphore_release(&s->semaphore));
-        woken = victim_stop(s->victim) && victim_result(s->victim) == 0;
+        woken = victim_woken(s->victim);
         peer_kill(s->victim);
         *took = finish(s, left, began, patience);
         return woken;
@@ -135,19 +126,17 @@ static bool kill_woken(struct shared *s, void (*waiter)(void *), int64_t patienc
 TEST(woken, "SIGKILL of a thread that was woken for a unit", "[kill][sync][semaphore]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; forced < rounds() && i < 10 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 10); i++) {
                 int64_t took;
+                bool forced = kill_woken(s, acquire, CREW_S(5), &took);
 
-                forced += kill_woken(s, acquire, CREW_S(5), &took);
-                late += canary_late(canary, took, BOUND);
+                kills_add(&kills, forced, took);
                 CHECK_INT(crew_semaphore_value(&s->semaphore), ==, 0);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -174,7 +163,7 @@ static void come_stepped(void *arg)
 {
         struct shared *s = arg;
 
-        (void)settle(s);
+        settle(s->listed);
         victim_ready();
         (void)crew_barrier_wait(&s->barrier, CREW_S(20));
 }
@@ -208,13 +197,12 @@ static void await_come(struct shared *s, unsigned n)
 TEST(on_the_way_in, "SIGKILL of a party inside the barrier's lock", "[kill][sync][barrier]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; forced < rounds() && i < 4 * rounds(); i++) {
+        for (long long i = 0; kills_more(&kills, i, 4); i++) {
                 int64_t began;
+                bool forced;
                 pid_t left;
 
                 REQUIRE_OK(crew_barrier_init(&s->barrier, 3));
@@ -227,13 +215,13 @@ TEST(on_the_way_in, "SIGKILL of a party inside the barrier's lock", "[kill][sync
                 for (long k = 0; k < i % 40 && coming(s); k++)
                         REQUIRE(victim_step(s->victim));
                 left = start(s, come);
-                forced += coming(s);
+                forced = coming(s);
                 began = peer_now();
                 peer_kill(s->victim);
-                late += canary_late(canary, finish(s, left, began, CREW_S(5)), BOUND);
+                kills_add(&kills, forced, finish(s, left, began, CREW_S(5)));
                 CHECK_INT(atomic_load(&s->result), ==, -ECANCELED);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 
@@ -266,16 +254,14 @@ static int64_t kill_party(struct shared *s, bool newest, bool chained)
 TEST(asleep, "SIGKILL of a party that waits, the newest or not", "[kill][sync][barrier]")
 {
         struct shared *s = share();
-        struct canary *canary = canary_start();
-        long long forced = 0;
-        int late = 0;
+        struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (; forced < rounds(); forced++) {
-                late += canary_late(canary, kill_party(s, forced & 1, true), BOUND);
+        for (long long i = 0; kills_more(&kills, i, 1); i++) {
+                kills_add(&kills, true, kill_party(s, i & 1, true));
                 CHECK_INT(atomic_load(&s->result), ==, -ECANCELED);
         }
-        sum_up(canary, forced, late);
+        kills_end(&kills);
         unshare_it(s);
 }
 

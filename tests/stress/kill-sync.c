@@ -202,7 +202,8 @@ static bool all_taken(struct shared *s)
         return items == 0;
 }
 
-TEST(waiters, "waiters of a condition killed at random", "[kill][sync][condition]")
+/* One that does fn() is killed when `until` returns: one that consumes takes what there is. */
+static void killed_beside(void (*fn)(void *), void (*until)(struct shared *s, uint64_t *random))
 {
         struct shared *s = share();
         struct canary *canary = canary_start();
@@ -213,15 +214,10 @@ TEST(waiters, "waiters of a condition killed at random", "[kill][sync][condition
         TEST_DEADLINE(600);
         stays = peer_start(consume, s);
         for (long long i = 0; i < rounds(); i++) {
-                pid_t victim = peer_start(consume, s);
+                pid_t victim = peer_start(fn, s);
                 int64_t began;
 
-                linger(&random);
-                for (uint64_t n = peer_random(&random) % 3; n > 0; n--)
-                        produce(s);
-                produce(s);
-                if (peer_random(&random) & 1)
-                        linger(&random);
+                until(s, &random);
                 (void)kill(victim, SIGKILL);
                 began = peer_now();
                 REQUIRE(all_taken(s));
@@ -231,6 +227,21 @@ TEST(waiters, "waiters of a condition killed at random", "[kill][sync][condition
         peer_kill(stays);
         sum_up(canary, late, 0);
         peer_memory_free(s, sizeof *s);
+}
+
+static void produce_some(struct shared *s, uint64_t *random)
+{
+        linger(random);
+        for (uint64_t n = peer_random(random) % 3; n > 0; n--)
+                produce(s);
+        produce(s);
+        if (peer_random(random) & 1)
+                linger(random);
+}
+
+TEST(waiters, "waiters of a condition killed at random", "[kill][sync][condition]")
+{
+        killed_beside(consume, produce_some);
 }
 
 /* Notifies for ever what it itself waits for with somebody else. */
@@ -250,30 +261,15 @@ static void notify_it(void *arg)
         }
 }
 
+static void produce_nothing(struct shared *s, uint64_t *random)
+{
+        (void)s;
+        linger(random);
+}
+
 TEST(notifiers, "notifiers of a condition killed at random", "[kill][sync][condition]")
 {
-        struct shared *s = share();
-        struct canary *canary = canary_start();
-        uint64_t random = peer_seed();
-        int late = 0;
-        pid_t stays;
-
-        TEST_DEADLINE(600);
-        stays = peer_start(consume, s);
-        for (long long i = 0; i < rounds(); i++) {
-                pid_t victim = peer_start(notify_it, s);
-                int64_t began;
-
-                linger(&random);
-                (void)kill(victim, SIGKILL);
-                began = peer_now();
-                REQUIRE(all_taken(s));
-                late += canary_late(canary, peer_now() - began, BOUND);
-                (void)waitpid(victim, NULL, 0);
-        }
-        peer_kill(stays);
-        sum_up(canary, late, 0);
-        peer_memory_free(s, sizeof *s);
+        killed_beside(notify_it, produce_nothing);
 }
 
 static void party(void *arg)

@@ -2,27 +2,14 @@
 #ifndef CREW_TESTS_KILL_SYNC_H
 #define CREW_TESTS_KILL_SYNC_H
 
-/*
- * What the forced kills of sync share. Whoever is left goes on within BOUND. Each case has a twin
- * in which what saves it is taken away from outside; there the twin must see the HANG, or the case
- * proves nothing.
- */
+/* What the forced kills of sync share. */
 
-#include "check.h"
-#include "kernel/syscall.h"
-#include "kill.h"
+#include "kill-forced.h"
 #include "sync/barrier.h"
 #include "sync/event.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#define BOUND CREW_MS(100)
-#define HANG CREW_MS(600)
-enum { MOST_STEPS = 20000, EXTRA = 61 };
 
 struct shared {
         crew_lock other, lock;
@@ -56,9 +43,9 @@ static inline void unshare_it(struct shared *s)
         peer_memory_free(s, sizeof *s);
 }
 
-static inline long long rounds(void)
+static inline struct kills begin(void)
 {
-        return test_scale(200, 10);
+        return kills_begin(test_scale(200, 10));
 }
 
 static inline crew__lock *inner(crew_lock *l)
@@ -66,28 +53,11 @@ static inline crew__lock *inner(crew_lock *l)
         return &((crew__mutex *)l)->lock;
 }
 
-/* To be stepped from here on; nothing of its tracer's is left in its robust list. */
-static inline crew__thread *settle(const struct shared *s)
-{
-        crew__thread *self = crew__thread_self();
-
-        if (self->robust)
-                self->robust->list_op_pending = NULL;
-        if (!s->listed)
-                self->robust = NULL;
-        return self;
-}
-
 static inline void note(struct shared *s, int result)
 {
         atomic_store(&s->result, result);
         atomic_store(&s->when, peer_now());
         atomic_store(&s->done, 1);
-}
-
-static inline bool holds(const crew__lock *lock, pid_t pid)
-{
-        return (atomic_load(&lock->word) & FUTEX_TID_MASK) == (uint32_t)pid;
 }
 
 /* Runs `fn` to a first note in another process. */
@@ -108,14 +78,6 @@ static inline int64_t finish(struct shared *s, pid_t pid, int64_t began, int64_t
         return atomic_load(&s->when) - began;
 }
 
-static inline void sum_up(struct canary *canary, long long forced, int late)
-{
-        INFO("%lld forced kills, %d late", forced, late);
-        CHECK_INT(forced, ==, rounds());
-        CHECK_INT(late, <, 2);
-        canary_stop(canary);
-}
-
 static inline bool inside(void *arg)
 {
         struct shared *s = arg;
@@ -123,24 +85,32 @@ static inline bool inside(void *arg)
         return holds(inner(&s->lock), s->victim);
 }
 
+static inline bool outside(void *arg)
+{
+        return !inside(arg);
+}
+
 /* Runs the victim until it sleeps on a futex. */
 static inline bool to_sleep(struct shared *s)
 {
-        bool in = false;
+        if (!victim_to_call(s->victim, SYS_futex, outside, s) || !victim_resume(s->victim))
+                return false;
+        /* If its slice is over before that is seen, this round forces nothing. */
+        (void)peer_await_sleep(s->victim, CREW_MS(15));
+        return true;
+}
 
-        for (int calls = 0; calls < 500; calls++) {
-                if (!victim_to_syscall(s->victim))
-                        return false;
-                in = !in;
-                if (in && victim_call(s->victim) == SYS_futex && !inside(s)) {
-                        if (!victim_resume(s->victim))
-                                return false;
-                        /* If its slice is over before that is seen, this round forces nothing. */
-                        (void)peer_await_sleep(s->victim, CREW_MS(15));
-                        return true;
-                }
-        }
-        return false;
+/* Steps the victim until it has(s) and so far on, and kills it there; when that was. */
+static inline int64_t kill_behind(struct shared *s, bool (*has)(void *), long extra)
+{
+        int64_t began;
+
+        REQUIRE(victim_step_until(s->victim, has, s, MOST_STEPS) >= 0);
+        for (long k = 0; k < extra; k++)
+                REQUIRE(victim_step(s->victim));
+        began = peer_now();
+        peer_kill(s->victim);
+        return began;
 }
 
 #endif

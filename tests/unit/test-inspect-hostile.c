@@ -3,8 +3,7 @@
 /* What inspectors make of processes that lie. */
 
 #include "base/clock.h"
-#include "check.h"
-#include "peer.h"
+#include "hostile-case.h"
 #include "queue/queue.h"
 #include "status/decode.h"
 #include "tool.h"
@@ -19,8 +18,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int nothing(void *arg)
 {
@@ -49,23 +46,8 @@ __attribute__((constructor)) static void prepare(void)
 
 TEST(mutated, "mutated pages and headers do no harm", "[unit][inspect]")
 {
-        uint64_t seed = peer_seed();
-        long long rounds = test_scale(1000000, 2000);
-        uint8_t program[192];
-
         TEST_DEADLINE(600);
-        INFO("seed %llu", (unsigned long long)seed);
-        for (long long i = 0; i < rounds; i++) {
-                size_t n = peer_random(&seed) % sizeof program;
-
-                for (size_t k = 0; k < n; k += 8) {
-                        uint64_t word = peer_random(&seed);
-
-                        memcpy(program + k, &word, n - k < 8 ? n - k : 8);
-                }
-                (void)LLVMFuzzerTestOneInput(program, n);
-        }
-        CHECK(rounds >= 2000);
+        hostile_programs(test_scale(1000000, 2000), 192);
 }
 
 TEST(text, "text is cut at characters and does not steer the terminal", "[unit][inspect]")

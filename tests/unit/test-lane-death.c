@@ -157,6 +157,15 @@ static void verdict_now(struct board *board)
         (void)crew__lane_free(lane);
 }
 
+/* So that at least so many moments are tried. With a sanitizer an instruction is ten, between which
+ * nothing changes in the lane. */
+static long stride_of(long steps, long least)
+{
+        long moments = test_scale(steps, least);
+
+        return steps / (TEST_SANITIZED ? moments / 4 : moments) + 1;
+}
+
 static void step_through(bool fails)
 {
         struct board *board = peer_memory(sizeof *board);
@@ -191,7 +200,7 @@ TEST(killed, "a worker killed at any step leaves a verdict", "[unit][lane][death
 
         TEST_DEADLINE(100);
         steps = steps_needed(board);
-        stride = steps / test_scale(steps, 50) + 1;
+        stride = stride_of(steps, 50);
         for (long at = 0; at <= steps; at += stride) {
                 pid_t pid = ready_victim(board);
 
@@ -224,7 +233,7 @@ TEST(held, "a hold at any step: nothing is begun that the pool did not see", "[u
 
         TEST_DEADLINE(100);
         steps = steps_needed(board);
-        stride = steps / test_scale(steps, 100) + 1;
+        stride = stride_of(steps, 100);
         for (long at = 0; at <= steps; at += stride) {
                 pid_t pid = ready_victim(board);
                 uint64_t current, seen, begun;
@@ -274,7 +283,7 @@ TEST(recalled, "what is taken back at any step is not run, all else is", "[unit]
 
         TEST_DEADLINE(100);
         steps = steps_needed(board);
-        stride = steps / test_scale(steps, 100) + 1;
+        stride = stride_of(steps, 100);
         for (long at = 0; at <= steps; at += stride) {
                 pid_t pid = ready_victim(board);
                 struct lane_result result;

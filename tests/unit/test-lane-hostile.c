@@ -2,27 +2,17 @@
 
 /* A worker that writes what it likes: errors or data, but no crash, no hang, nothing beyond. */
 
+#include "hostile-case.h"
 #include "lane-case.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 TEST(images, "random attacks and calls", "[unit][lane][hostile]")
 {
-        uint64_t random = peer_seed();
-        uint8_t program[512];
-
         TEST_DEADLINE(100);
-        for (long long i = 0; i < test_scale(300000, 5000); i++) {
-                size_t size = peer_random(&random) % sizeof program;
-
-                for (size_t k = 0; k < size; k++)
-                        program[k] = (uint8_t)(peer_random(&random) >> 20);
-                (void)LLVMFuzzerTestOneInput(program, size);
-        }
+        hostile_programs(test_scale(300000, 5000), 512);
 }
 
 static void use(crew__lane *lane)

@@ -2,9 +2,7 @@
 
 /* What may come through a connection from somebody who is not trusted. */
 
-#include "check.h"
-#include "peer.h"
-
+#include "hostile-case.h"
 #include "pipe/pipe.h"
 
 #include <errno.h>
@@ -13,24 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 TEST(random_packets, "random packets neither crash nor hang a receiver", "[unit][pipe][hostile]")
 {
-        uint64_t seed = peer_seed();
-        long long rounds = test_scale(200000, 2000);
-        uint8_t program[2048];
-
-        for (long long i = 0; i < rounds; i++) {
-                size_t size = peer_random(&seed) % sizeof program;
-
-                for (size_t k = 0; k < size; k += 8) {
-                        uint64_t word = peer_random(&seed);
-
-                        memcpy(program + k, &word, size - k < 8 ? size - k : 8);
-                }
-                (void)LLVMFuzzerTestOneInput(program, size);
-        }
+        hostile_programs(test_scale(200000, 2000), 2048);
 }
 
 struct pair {

@@ -3,8 +3,7 @@
 /* Shared memory that a hostile peer writes: errors or data, but no crash, no hang, nothing beyond.
  */
 
-#include "check.h"
-#include "peer.h"
+#include "hostile-case.h"
 #include "queue/queue.h"
 
 #include <crew/queue.h>
@@ -13,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define BOTH (CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER)
 
@@ -28,17 +25,8 @@ static crew_queue *make(uint64_t flags)
 
 TEST(programs, "random attacks and calls", "[unit][queue][hostile]")
 {
-        uint64_t random = peer_seed();
-        uint8_t program[512];
-
         TEST_DEADLINE(100);
-        for (long long i = 0; i < test_scale(100000, 1000); i++) {
-                size_t size = peer_random(&random) % sizeof program;
-
-                for (size_t k = 0; k < size; k++)
-                        program[k] = (uint8_t)(peer_random(&random) >> 20);
-                (void)LLVMFuzzerTestOneInput(program, size);
-        }
+        hostile_programs(test_scale(100000, 1000), 512);
 }
 
 static void expect_broken(crew_queue *q)

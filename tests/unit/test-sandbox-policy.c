@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "check.h"
+#include "fuzz.h"
 #include "peer.h"
 #include "sandbox/policy.h"
 
@@ -179,8 +180,6 @@ TEST(cut, "a description is cut like snprintf's", "[unit][sandbox]")
         CHECK_INT(crew_sandbox_describe(s, NULL, 1), ==, -EINVAL);
         CHECK_INT(crew_sandbox_describe(NULL, buf, 1), ==, -EINVAL);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 TEST(random_texts, "any text is refused or becomes a policy that describes itself",
         "[unit][sandbox]")
