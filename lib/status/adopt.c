@@ -97,23 +97,7 @@ static void claim_children(const crew_snapshot *s, crew__seen *owner, const char
         }
 }
 
-/* A child that outlived the parent whose page it inherited. */
-static void claim_orphan(const crew_snapshot *s, crew__seen *p, const crew__memory *m,
-        const char *bytes, size_t n, const crew__seen_page *page)
-{
-        crew__seen_row row;
-
-        for (uint32_t i = 1; i < page->n_rows && !p->claimed; i++) {
-                crew__decode_row(bytes, n, page, i, &row);
-                if (row.pid && m->uid == p->status.uid &&
-                        is_child(s, p, p, row.pid, row.after, row.before)) {
-                        claim(p, &row);
-                        p->claimed = p->own = true;
-                }
-        }
-}
-
-static int adopt_page(crew_snapshot *s, crew__seen *p, const crew__memory *m)
+static int adopt_page(crew_snapshot *s, crew__seen *p, const crew__memory *m, int number)
 {
         size_t size = m->size < MOST_PAGE ? (size_t)m->size : MOST_PAGE, n;
         CREW__AUTO_FREE char *bytes = malloc(size);
@@ -126,15 +110,18 @@ static int adopt_page(crew_snapshot *s, crew__seen *p, const crew__memory *m)
         if (!crew__decode_page(bytes, n, &page) || !crew__seen_ask(s, p))
                 return 0;
         p->crew = true;
+        if (!page.n_rows)
+                return crew__remember(s, m->inode, NULL);
         if (!is_itself(s, p, m, page.pid, page.since)) {
-                claim_orphan(s, p, m, bytes, n, &page);
+                /* A child that outlived the parent whose page it inherited. */
+                if (!p->claimed && m->uid == p->status.uid && claim_one(s, p, p, bytes, n, &page))
+                        s->told_by = number + 1;
                 return 0;
         }
-        if (!page.n_rows)
-                return 0;
         crew__decode_row(bytes, n, &page, 0, &row);
         if (!p->claimed)
                 claim(p, &row);
+        p->own = true;
         claim_children(s, p, bytes, n, &page);
         return 0;
 }
@@ -281,14 +268,6 @@ static int adopt_queue(crew_snapshot *s, crew__seen *p, const crew__memory *m)
         p->crew = true;
         if (!(s->flags & CREW_SNAPSHOT_QUEUES))
                 return 0;
-        for (size_t i = s->n_queues; i-- > 0;) {
-                crew__seen_thing *known = s->queues[i];
-
-                if (known->info.id != m->inode)
-                        continue;
-                known->info.holders++;
-                return 0;
-        }
         if (!crew__room_for(&s->queues, s->n_queues, &s->room_queues))
                 return -ENOMEM;
         made = calloc(1, sizeof *made);
@@ -298,6 +277,10 @@ static int adopt_queue(crew_snapshot *s, crew__seen *p, const crew__memory *m)
         if (!crew__decode_queue(head, n, m->size, &queue, &made->info)) {
                 free(made);
                 return 0;
+        }
+        if (crew__remember(s, m->inode, made) < 0) {
+                free(made);
+                return -ENOMEM;
         }
         memcpy(made->name, queue.name, sizeof made->name);
         made->info.name = made->name;
@@ -310,18 +293,41 @@ static int adopt_queue(crew_snapshot *s, crew__seen *p, const crew__memory *m)
         return 0;
 }
 
+/* Nothing that has been read already is opened once more. */
+static bool adopt_known(const crew_snapshot *s, crew__seen *p, int fds, int number)
+{
+        const crew__known *known = NULL;
+        crew__memory m;
+
+        if (s->n_known && crew__memory_look(fds, number, &m) == 0)
+                known = crew__recall(s, m.inode);
+        if (!known)
+                return false;
+        p->crew = true;
+        if (known->queue)
+                known->queue->info.holders++;
+        return true;
+}
+
 int crew__adopt(crew_snapshot *s, crew__seen *p, int fds, int number, const char *kind)
 {
+        bool page = strncmp(kind, "status:", 7) == 0, queue = strncmp(kind, "queue:", 6) == 0;
+        bool pool = strncmp(kind, "pool:", 5) == 0;
         crew__memory m;
         int r = 0;
 
-        if (strncmp(kind, "lane:", 5) == 0 || crew__memory_open(fds, number, &m) < 0)
+        if (!page && !queue && !pool)
                 return 0;
-        if (strncmp(kind, "status:", 7) == 0)
-                r = adopt_page(s, p, &m);
-        else if (strncmp(kind, "pool:", 5) == 0)
+        /* All that a queue would tell then is known. */
+        if (queue && p->crew && !(s->flags & CREW_SNAPSHOT_QUEUES))
+                return 0;
+        if (adopt_known(s, p, fds, number) || crew__memory_open(fds, number, &m) < 0)
+                return 0;
+        if (page)
+                r = adopt_page(s, p, &m, number);
+        else if (pool)
                 r = adopt_pool(s, p, fds, &m);
-        else if (strncmp(kind, "queue:", 6) == 0)
+        else
                 r = adopt_queue(s, p, &m);
         (void)crew__close(m.fd);
         return r;

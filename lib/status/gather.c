@@ -4,7 +4,8 @@
  * Finding who has to do with crew. Every process whose descriptors may be listed is looked through
  * once, from the top of the kernel's tree down. A child that its parent's page tells of is not, if
  * it has no page of its own: it may have inherited thousands of descriptors, and what they are is
- * known from the parent.
+ * known from the parent. Of one whose parent is gone it is the inherited page that tells, so that
+ * is looked for first; only who asks for queues has the rest looked through.
  */
 
 #include "status/snapshot.h"
@@ -164,33 +165,51 @@ static void link_up(crew_snapshot *s)
         }
 }
 
-/* "/memfd:crew:queue:NAME (deleted)": looks at each such descriptor. */
+/* "/memfd:crew:queue:NAME (deleted)": only what is called so is touched. */
+static int look_at(crew_snapshot *s, crew__seen *p, int fds, const char *number)
+{
+        char target[sizeof prefix + 16];
+        ssize_t n = readlinkat(fds, number, target, sizeof target - 1);
+
+        if (n < (ssize_t)sizeof prefix || memcmp(target, prefix, sizeof prefix - 1) != 0)
+                return 0;
+        target[n] = '\0';
+        return crew__adopt(s, p, fds, atoi(number), target + sizeof prefix - 1);
+}
+
+/* Whatever else it holds would tell nothing: its parent's page tells of it, and that it has none.
+ */
+static bool told(const crew_snapshot *s, const crew__seen *p)
+{
+        return p->claimed && !p->own && !(s->flags & CREW_SNAPSHOT_QUEUES);
+}
+
 static int look_through(crew_snapshot *s, crew__seen *p)
 {
-        char path[48], target[sizeof prefix + 16];
         CREW__AUTO_CLOSE int fds = -1;
         struct dirent *e;
+        char path[48];
         int copy, r = 0;
-        ssize_t n;
         DIR *dir;
 
         (void)snprintf(path, sizeof path, "%d/fd", (int)p->pid);
         fds = openat(s->proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        /* Those that one parent left behind have its page under the same number. */
+        if (fds >= 0 && !p->claimed && s->told_by && !(s->flags & CREW_SNAPSHOT_QUEUES)) {
+                (void)snprintf(path, sizeof path, "%d", s->told_by - 1);
+                r = look_at(s, p, fds, path);
+                if (r < 0 || told(s, p))
+                        return r;
+        }
         copy = fds < 0 ? -1 : dup(fds);
         dir = copy < 0 ? NULL : fdopendir(copy);
         if (!dir) {
                 (void)crew__close(copy);
                 return 0;
         }
-        while (r == 0 && (e = readdir(dir))) {
-                if (e->d_name[0] == '.')
-                        continue;
-                n = readlinkat(fds, e->d_name, target, sizeof target - 1);
-                if (n < (ssize_t)sizeof prefix)
-                        continue;
-                target[n] = '\0';
-                if (memcmp(target, prefix, sizeof prefix - 1) == 0)
-                        r = crew__adopt(s, p, fds, atoi(e->d_name), target + sizeof prefix - 1);
+        while (r == 0 && !told(s, p) && (e = readdir(dir))) {
+                if (e->d_name[0] != '.')
+                        r = look_at(s, p, fds, e->d_name);
         }
         (void)closedir(dir);
         return r;
@@ -248,5 +267,8 @@ int crew__gather(crew_snapshot *s)
                 if (!s->all[i].parent)
                         r = walk(s, &s->all[i]);
         }
+        free(s->known);
+        s->known = NULL;
+        s->n_known = s->room_known = 0;
         return r;
 }

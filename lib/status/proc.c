@@ -157,35 +157,55 @@ uint64_t crew__memory_device(void)
         return atomic_load(&known);
 }
 
-/*
- * O_PATH first: it opens nothing. statx without synchronisation then asks no file system, and what
- * is not a regular file on the memfds' own device is left alone.
- */
-int crew__memory_open(int fds, int number, crew__memory *memory)
+/* statx without synchronisation asks no file system. */
+static int describe(int at, const char *path, int flags, crew__memory *memory)
 {
         uint64_t device = crew__memory_device();
-        CREW__AUTO_CLOSE int handle = -1;
         struct statx st;
-        char path[32];
 
-        (void)snprintf(path, sizeof path, "%d", number);
-        handle = openat(fds, path, O_PATH | O_CLOEXEC);
-        if (handle < 0)
-                return -errno;
-        if (statx(handle, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+        if (statx(at, path, flags | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
                     STATX_TYPE | STATX_INO | STATX_SIZE | STATX_UID, &st) < 0)
                 return -errno;
         if (!device || !S_ISREG(st.stx_mode) ||
                 makedev(st.stx_dev_major, st.stx_dev_minor) != device)
                 return -ENOENT;
+        *memory = (crew__memory){
+                .fd = -1,
+                .inode = st.stx_ino,
+                .size = st.stx_size,
+                .uid = st.stx_uid,
+        };
+        return 0;
+}
+
+int crew__memory_look(int fds, int number, crew__memory *memory)
+{
+        char path[32];
+
+        (void)snprintf(path, sizeof path, "%d", number);
+        return describe(fds, path, 0, memory);
+}
+
+/*
+ * O_PATH first: it opens nothing. What then is not a regular file on the memfds' own device is left
+ * alone.
+ */
+int crew__memory_open(int fds, int number, crew__memory *memory)
+{
+        CREW__AUTO_CLOSE int handle = -1;
+        char path[32];
+        int r;
+
+        (void)snprintf(path, sizeof path, "%d", number);
+        handle = openat(fds, path, O_PATH | O_CLOEXEC);
+        if (handle < 0)
+                return -errno;
+        r = describe(handle, "", AT_EMPTY_PATH, memory);
+        if (r < 0)
+                return r;
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", handle);
         memory->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (memory->fd < 0)
-                return -errno;
-        memory->inode = st.stx_ino;
-        memory->size = st.stx_size;
-        memory->uid = st.stx_uid;
-        return 0;
+        return memory->fd < 0 ? -errno : 0;
 }
 
 size_t crew__memory_read(const crew__memory *memory, void *into, size_t n, uint64_t at)

@@ -58,6 +58,9 @@ uint64_t crew__memory_device(void);
  * the caller's to close. -ENOENT: it is none; or another negative errno. */
 int crew__memory_open(int fds, int number, crew__memory *memory);
 
+/* The same without opening it: `fd` is -1. The descriptor may be another's at the next look. */
+int crew__memory_look(int fds, int number, crew__memory *memory);
+
 /* Up to `n` bytes from `at` on; how many there were. */
 size_t crew__memory_read(const crew__memory *memory, void *into, size_t n, uint64_t at);
 

@@ -29,6 +29,13 @@ typedef struct crew__seen_thing {
         char name[80];
 } crew__seen_thing;
 
+/* A file of crew's that was read: a queue, or NULL for a page that tells of nobody but its holder
+ * that it has to do with crew. */
+typedef struct crew__known {
+        uint64_t inode; /* 0: a free slot */
+        crew__seen_thing *queue;
+} crew__known;
+
 struct crew_snapshot {
         uint64_t flags;
         int64_t time;       /* crew_clock() */
@@ -40,6 +47,9 @@ struct crew_snapshot {
         size_t n_found, room_found;
         crew__seen_thing **queues;
         size_t n_queues, room_queues;
+        crew__known *known; /* by inode, while it is taken: known.c */
+        size_t n_known, room_known;
+        int told_by; /* the descriptor + 1 of the page that the last orphan was found in */
 };
 
 /* gather.c: all that there is. 0, -ENOMEM, -EMFILE. */
@@ -59,6 +69,10 @@ bool crew__seen_between(const crew__seen *p, uint64_t after, uint64_t before);
  * tells of p, its children and its queues. `fds` is p's directory of descriptors. 0 or -ENOMEM.
  */
 int crew__adopt(crew_snapshot *s, crew__seen *p, int fds, int number, const char *kind);
+
+/* known.c: NULL if the file is not known; remembering it fails with -ENOMEM. */
+const crew__known *crew__recall(const crew_snapshot *s, uint64_t inode);
+int crew__remember(crew_snapshot *s, uint64_t inode, crew__seen_thing *queue);
 
 /* The states of the kernel, by its letters. */
 int crew__state_of(char letter);

@@ -7,6 +7,7 @@
 #include "check.h"
 
 #include <crew/crew.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -198,6 +199,34 @@ __attribute__((unused)) static bool process_lives(pid_t pid)
         (void)fclose(f);
         at = strrchr(text, ')');
         return at && at[1] && at[2] != 'Z' && at[2] != 'X';
+}
+
+/* The child of that name, or 0. */
+__attribute__((unused)) static pid_t child_called(pid_t parent, const char *name)
+{
+        char path[300], text[128] = "";
+        pid_t found = 0;
+        struct dirent *e;
+        DIR *proc = opendir("/proc");
+        FILE *f;
+
+        REQUIRE(proc != NULL);
+        while (!found && (e = readdir(proc))) {
+                int pid, above = 0;
+
+                if (sscanf(e->d_name, "%d", &pid) != 1)
+                        continue;
+                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+                f = fopen(path, "re");
+                if (!f)
+                        continue;
+                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &above) == 2 && above == parent &&
+                        strcmp(text, name) == 0)
+                        found = pid;
+                (void)fclose(f);
+        }
+        (void)closedir(proc);
+        return found;
 }
 
 /* Waits until it holds, for at most `ns` (stretched on slow machines). */

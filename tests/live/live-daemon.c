@@ -6,32 +6,9 @@
 
 #include <dirent.h>
 
-/* The guardian of a process: its child of that name. */
 static pid_t guardian_of(pid_t application)
 {
-        char path[300], text[128] = "";
-        pid_t found = 0;
-        struct dirent *e;
-        DIR *proc = opendir("/proc");
-        FILE *f;
-
-        REQUIRE(proc != NULL);
-        while (!found && (e = readdir(proc))) {
-                int pid, parent = 0;
-
-                if (sscanf(e->d_name, "%d", &pid) != 1)
-                        continue;
-                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &parent) == 2 &&
-                        parent == application && strcmp(text, "crew-guardian") == 0)
-                        found = pid;
-                (void)fclose(f);
-        }
-        (void)closedir(proc);
-        return found;
+        return child_called(application, "crew-guardian");
 }
 
 /* An application with two daemons; killed from outside, or it ends as `how` says. */

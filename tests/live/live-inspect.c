@@ -4,6 +4,7 @@
 
 #include <crew/crew.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -169,6 +170,106 @@ TEST(grandchildren, "so are the children of children", "[live][inspect]")
         CHECK_INT(p->role, ==, CREW_ROLE_PROCESS);
         REQUIRE_OK(crew_queue_close(end));
         REQUIRE_OK(crew_process_join(child, CREW_S(10)));
+}
+
+/* What a program leaves behind: pids, the last one of a program that an orphan started. */
+enum { LEFT = 3 };
+
+struct estate {
+        _Atomic uint32_t go, ready;
+        pid_t pid[LEFT + 1];
+};
+
+static int outlive(void *arg)
+{
+        static const char *const argv[] = { "sleep", "60", NULL };
+        struct estate *estate = arg;
+        crew_process *late;
+
+        while (atomic_load(&estate->go) == 0)
+                peer_pause(PEER_MS(1));
+        /* Of the orphans one starts something: it makes a page of its own. */
+        if (getpid() == estate->pid[1]) {
+                if (crew_process_new_exec(&late, argv, CREW_OPT(process, .name = "late")) < 0 ||
+                        crew_process_start(late) < 0)
+                        return 1;
+                estate->pid[LEFT] = crew_process_pid(late);
+        }
+        (void)atomic_fetch_add(&estate->ready, 1);
+        for (;;)
+                (void)pause();
+}
+
+static void leave(void *arg)
+{
+        struct estate *estate = arg;
+        crew_process *child;
+        crew_queue *q;
+
+        if (crew_queue_new(&q, 10, CREW_OPT(queue, .name = "left")) < 0)
+                _exit(1);
+        for (int i = 0; i < LEFT; i++) {
+                char name[16];
+
+                (void)snprintf(name, sizeof name, "left-%d", i);
+                if (crew_process_launch(&child, outlive, estate, CREW_OPT(process, .name = name)) <
+                        0)
+                        _exit(1);
+                estate->pid[i] = crew_process_pid(child);
+        }
+        (void)raise(SIGKILL);
+}
+
+static void check_estate(crew_snapshot *s, const struct estate *estate)
+{
+        const crew_process_info *p;
+
+        for (int i = 0; i < LEFT; i++) {
+                char name[16];
+
+                (void)snprintf(name, sizeof name, "left-%d", i);
+                p = process(s, estate->pid[i]);
+                REQUIRE(p);
+                CHECK_STR(p->name, name);
+                CHECK_INT(p->role, ==, CREW_ROLE_PROCESS);
+                CHECK_INT(p->method, ==, CREW_METHOD_FORK);
+        }
+        p = process(s, estate->pid[LEFT]);
+        REQUIRE(p);
+        CHECK_STR(p->name, "late");
+        CHECK_INT(p->parent, ==, estate->pid[1]);
+}
+
+TEST(orphans, "what a dead program left is seen by its names", "[live][inspect]")
+{
+        struct estate *estate = peer_memory(sizeof *estate);
+        crew_auto(snapshot) s = NULL;
+        const crew_queue_info *info = NULL;
+        unsigned found = 0;
+
+        CHECK_INT(peer_join(peer_start(leave, estate)), ==, PEER_KILLED + SIGKILL);
+        atomic_store(&estate->go, 1);
+        REQUIRE(peer_await(&estate->ready, LEFT, CREW_S(20)));
+        REQUIRE_OK(crew_snapshot_new(&s, 0));
+        check_estate(s, estate);
+        s = look(s);
+        check_estate(s, estate);
+        /* All of them hold it, and none made it. */
+        for (size_t i = 0; crew_snapshot_queue(s, i, &info) == 0; i++) {
+                bool theirs = false;
+
+                for (int k = 0; k < LEFT; k++)
+                        theirs |= info->owner == estate->pid[k];
+                if (!theirs)
+                        continue;
+                CHECK_STR(info->name, "left");
+                CHECK_INT(info->holders, ==, LEFT);
+                found++;
+        }
+        CHECK_INT(found, ==, 1);
+        for (int i = LEFT; i >= 0; i--)
+                (void)kill(estate->pid[i], SIGKILL);
+        peer_memory_free(estate, sizeof *estate);
 }
 
 TEST(queues, "a queue tells what is in it", "[live][inspect]")

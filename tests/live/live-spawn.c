@@ -248,33 +248,6 @@ TEST_FRESH(refused, "what cannot be given is refused before anything is started"
 
 /* The fork server. */
 
-static pid_t child_called(pid_t parent, const char *name)
-{
-        char path[300], text[128] = "";
-        pid_t found = 0;
-        struct dirent *e;
-        DIR *proc = opendir("/proc");
-        FILE *f;
-
-        REQUIRE(proc != NULL);
-        while (!found && (e = readdir(proc))) {
-                int pid, above = 0;
-
-                if (sscanf(e->d_name, "%d", &pid) != 1)
-                        continue;
-                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &above) == 2 && above == parent &&
-                        strcmp(text, name) == 0)
-                        found = pid;
-                (void)fclose(f);
-        }
-        (void)closedir(proc);
-        return found;
-}
-
 static pid_t server_of(pid_t application)
 {
         return child_called(application, "crew-forkserver");
