@@ -37,9 +37,6 @@ void tool_run(struct tool *t, const char *format, ...) __attribute__((format(pri
  */
 int tool_workers(const struct tool *t, pid_t *pids, int max);
 
-/* Whether there is no such process, or a zombie at most. */
-bool tool_gone(pid_t pid);
-
 size_t tool_lines(const char *text);
 
 #endif
