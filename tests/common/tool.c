@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -135,6 +136,20 @@ int tool_workers(const struct tool *t, pid_t *pids, int max)
         }
         (void)closedir(proc);
         return n;
+}
+
+void tool_beside(char *path, size_t size, const char *name)
+{
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        char *slash;
+
+        REQUIRE(n > 0);
+        self[n] = '\0';
+        slash = strrchr(self, '/');
+        REQUIRE(slash != NULL);
+        *slash = '\0';
+        REQUIRE(snprintf(path, size, "%s/%s", self, name) < (int)size);
 }
 
 size_t tool_lines(const char *text)

@@ -37,6 +37,9 @@ void tool_run(struct tool *t, const char *format, ...) __attribute__((format(pri
  */
 int tool_workers(const struct tool *t, pid_t *pids, int max);
 
+/* The path of what lies so as seen from the directory of the running program. */
+void tool_beside(char *path, size_t size, const char *name);
+
 size_t tool_lines(const char *text);
 
 #endif
