@@ -5,8 +5,10 @@
 /* What the tests of processes play: host programs with one thread or two, and applications. */
 
 #include "check.h"
+#include "peer.h"
 
 #include <crew/crew.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -183,21 +185,23 @@ __attribute__((unused)) static void shared_free(void *at, size_t size)
         (void)size;
 }
 
-/* Is there such a process, dead and uncollected ones apart? */
-__attribute__((unused)) static bool process_lives(pid_t pid)
+/* The child of that name, or 0. */
+__attribute__((unused)) static pid_t child_called(pid_t parent, const char *name)
 {
-        char path[64], text[256] = "", *at;
-        FILE *f;
+        DIR *proc = opendir("/proc");
+        struct dirent *e;
+        pid_t found = 0;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-        f = fopen(path, "re");
-        if (!f)
-                return false;
-        if (!fgets(text, sizeof text, f))
-                text[0] = '\0';
-        (void)fclose(f);
-        at = strrchr(text, ')');
-        return at && at[1] && at[2] != 'Z' && at[2] != 'X';
+        REQUIRE(proc != NULL);
+        while (!found && (e = readdir(proc))) {
+                pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+                struct peer_look l;
+
+                if (pid > 0 && peer_look(pid, &l) && l.parent == parent && !strcmp(l.name, name))
+                        found = pid;
+        }
+        (void)closedir(proc);
+        return found;
 }
 
 /* Waits until it holds, for at most `ns` (stretched on slow machines). */

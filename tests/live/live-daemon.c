@@ -6,32 +6,9 @@
 
 #include <dirent.h>
 
-/* The guardian of a process: its child of that name. */
 static pid_t guardian_of(pid_t application)
 {
-        char path[300], text[128] = "";
-        pid_t found = 0;
-        struct dirent *e;
-        DIR *proc = opendir("/proc");
-        FILE *f;
-
-        REQUIRE(proc != NULL);
-        while (!found && (e = readdir(proc))) {
-                int pid, parent = 0;
-
-                if (sscanf(e->d_name, "%d", &pid) != 1)
-                        continue;
-                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &parent) == 2 &&
-                        parent == application && strcmp(text, "crew-guardian") == 0)
-                        found = pid;
-                (void)fclose(f);
-        }
-        (void)closedir(proc);
-        return found;
+        return child_called(application, "crew-guardian");
 }
 
 /* An application with two daemons; killed from outside, or it ends as `how` says. */
@@ -70,7 +47,7 @@ static void application_ends(bool threaded, enum how how, crew_target_fn *target
 
         board_new();
         app = application(threaded, how, target);
-        CHECK(EVENTUALLY(atomic_load(&board->flag[0]) || !process_lives(app), CREW_S(10)));
+        CHECK(EVENTUALLY(atomic_load(&board->flag[0]) || !peer_lives(app), CREW_S(10)));
         if (how == IS_KILLED) {
                 CHECK_INT(living(), ==, 2);
                 if (host_method == CREW_METHOD_FORKSERVER)
@@ -144,7 +121,7 @@ TEST(guardian_killed, "a guardian that was killed is replaced, with all it had",
         first = guardian_of(app);
         CHECK_INT(first, >, 0);
         (void)kill(first, SIGKILL);
-        CHECK(EVENTUALLY(!process_lives(first), CREW_S(5)));
+        CHECK(EVENTUALLY(!peer_lives(first), CREW_S(5)));
         atomic_store(&board->flag[1], 1);
         CHECK(EVENTUALLY(atomic_load(&board->flag[2]), CREW_S(10)));
         second = guardian_of(app);
@@ -154,7 +131,7 @@ TEST(guardian_killed, "a guardian that was killed is replaced, with all it had",
         (void)kill(app, SIGKILL);
         REQUIRE(waitpid(app, NULL, 0) == app);
         CHECK(EVENTUALLY(living() == 0, CREW_MS(500)));
-        CHECK(EVENTUALLY(!process_lives(second), CREW_S(1)));
+        CHECK(EVENTUALLY(!peer_lives(second), CREW_S(1)));
         board_free();
 }
 
@@ -172,7 +149,7 @@ TEST(guardian_stopped, "a guardian that does not answer is replaced", "[live][pr
         CHECK_INT(first, >, 0);
         (void)kill(first, SIGSTOP);
         REQUIRE_OK(start_daemon(spin));
-        CHECK(EVENTUALLY(!process_lives(first), CREW_S(1)));
+        CHECK(EVENTUALLY(!peer_lives(first), CREW_S(1)));
         CHECK_INT(guardian_of(getpid()), !=, first);
         CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
         for (int i = 0; i < 2; i++)

@@ -2,44 +2,13 @@
 
 /* Ends of pipes and queues that end by themselves, granted to processes of every start method. */
 
+#include "host.h"
+#include "pipe-ten.h"
 #include "wait-help.h"
-
-#include <crew/crew.h>
-#include <fcntl.h>
-#include <signal.h>
 
 WAIT_WARM_UP
 
 #define A_WHILE CREW_S(15)
-
-static const int methods[] = { CREW_METHOD_FORK, CREW_METHOD_SPAWN, CREW_METHOD_FORKSERVER };
-
-/* Servers and the state of a method stay for the life of the process. */
-static int nothing(void *arg)
-{
-        (void)arg;
-        return 0;
-}
-
-static void warm_up(void)
-{
-        int unused = 0;
-
-        for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-                crew_process *p;
-
-                if (crew_process_launch(&p, nothing, &unused,
-                            CREW_OPT(process, .method = methods[i], .arg_size = sizeof unused)) < 0)
-                        continue;
-                (void)crew_process_join(p, A_WHILE);
-                p = crew_process_free(p);
-        }
-}
-
-__attribute__((constructor)) static void register_methods(void)
-{
-        test_warm_up(warm_up);
-}
 
 struct refs {
         crew_ref pipe, queue;
@@ -73,7 +42,7 @@ static int echo(void *arg)
         return 0;
 }
 
-static void with_method(int method, int mode)
+static void echoed(int mode)
 {
         crew_connection *a, *b;
         crew_auto(queue) q = NULL;
@@ -83,13 +52,12 @@ static void with_method(int method, int mode)
         static char out[70000], in[70000];
         int value = 0;
 
-        INFO("method %d, mode %d", method, mode);
         REQUIRE_OK(crew_pipe(&a, &b, true));
         REQUIRE_OK(crew_queue_new(&q, 0, CREW_OPT(queue, .flags = CREW_QUEUE_EOF)));
         grants[0] = refs.pipe = crew_connection_ref(b);
         grants[1] = refs.queue = crew_queue_ref(q);
         REQUIRE_OK(crew_process_launch(&p, echo, &refs,
-                CREW_OPT(process, .method = method, .arg_size = sizeof refs, .grants = grants,
+                CREW_OPT(process, .method = host_method, .arg_size = sizeof refs, .grants = grants,
                         .n_grants = 2)));
         b = crew_connection_free(b);
         /* The child has not come to open the queue yet, and counts. */
@@ -110,16 +78,14 @@ static void with_method(int method, int mode)
         a = crew_connection_free(a);
 }
 
-TEST(granted, "ends and queues reach processes of every start method", "[live][pipe][spawn]")
+TEST_METHODS(granted, "ends and queues reach processes they are granted to", "[live][pipe][spawn]")
 {
-        for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-                with_method(methods[i], 0);
+        echoed(0);
 }
 
-TEST(killed, "a killed process of any start method ends what it held", "[live][pipe][spawn][kill]")
+TEST_METHODS(killed, "a killed process ends what it held", "[live][pipe][spawn][kill]")
 {
-        for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-                with_method(methods[i], 1);
+        echoed(1);
 }
 
 struct sender {
@@ -127,75 +93,39 @@ struct sender {
         int number;
 };
 
-static int send_ten(void *arg)
+static int send_ten_of(void *arg)
 {
         const struct sender *s = arg;
         crew_auto(connection) c = NULL;
 
         if (crew_connection_open(&c, s->pipe) < 0)
                 return 1;
-        for (int i = 0; i < 10; i++) {
-                int message[2] = { s->number, i };
-
-                if (CREW_SEND(c, &message, A_WHILE) < 0)
-                        return 2;
-        }
-        return 0;
+        return send_ten(c, s->number) < 0 ? 2 : 0;
 }
 
-/* CPython: TestWait.test_wait and test_wait_integer, with children of each method in one wait. */
 TEST(py_wait, "one wait sees messages and ends of processes of every start method",
         "[live][pipe][waiter][spawn]")
 {
-        enum { CHILDREN = 6 };
-        crew_connection *c[CHILDREN];
-        crew_process *p[CHILDREN];
+        static const int methods[] = { CREW_METHOD_FORK, CREW_METHOD_SPAWN,
+                CREW_METHOD_FORKSERVER };
         crew_auto(waiter) w = new_waiter();
-        crew_completion done[3];
-        int message[CHILDREN][2], next[CHILDREN] = { 0 }, ended = 0, joined = 0;
+        struct tens tens = { .w = w };
 
-        for (int i = 0; i < CHILDREN; i++) {
+        host_begin(CREW_METHOD_FORKSERVER);
+        for (int i = 0; i < TEN_CHILDREN; i++) {
                 struct sender s = { .number = i };
-                crew_connection *theirs;
+                crew_connection *ours, *theirs;
+                crew_process *p;
 
-                REQUIRE_OK(crew_pipe(&c[i], &theirs, false));
+                REQUIRE_OK(crew_pipe(&ours, &theirs, false));
                 s.pipe = crew_connection_ref(theirs);
-                REQUIRE_OK(crew_process_launch(&p[i], send_ten, &s,
+                REQUIRE_OK(crew_process_launch(&p, send_ten_of, &s,
                         CREW_OPT(process, .method = methods[i % 3], .arg_size = sizeof s,
                                 .grants = &s.pipe, .n_grants = 1)));
                 (void)crew_connection_free(theirs);
-                REQUIRE_OK(crew_waiter_recv(w, c[i], message[i], sizeof message[i], (uint64_t)i));
-                REQUIRE_OK(crew_waiter_join(w, p[i], CHILDREN + (uint64_t)i));
+                tens_add(&tens, ours, p);
         }
-        while (ended + joined < 2 * CHILDREN) {
-                int n = (int)REQUIRE_OK(crew_waiter_wait(w, done, 3, A_WHILE));
-
-                for (int k = 0; k < n; k++) {
-                        uint64_t i = done[k].tag;
-
-                        if (done[k].kind == CREW_JOINED) {
-                                CHECK_INT(done[k].result, ==, 0);
-                                joined++;
-                        } else if (done[k].result < 0) {
-                                CHECK_INT(done[k].result, ==, -EPIPE);
-                                ended++;
-                        } else {
-                                CHECK_INT(message[i][0], ==, i);
-                                CHECK_INT(message[i][1], ==, next[i]++);
-                                REQUIRE_OK(crew_waiter_recv(
-                                        w, c[i], message[i], sizeof message[i], i));
-                        }
-                }
-        }
-        for (int i = 0; i < CHILDREN; i++) {
-                int code = -1;
-
-                CHECK_INT(next[i], ==, 10);
-                REQUIRE_OK(crew_process_exitcode(p[i], &code));
-                CHECK_INT(code, ==, 0);
-                c[i] = crew_connection_free(c[i]);
-                p[i] = crew_process_free(p[i]);
-        }
+        tens_end(&tens);
 }
 
 static int write_to_given(void *arg)
@@ -216,32 +146,26 @@ static int write_to_given(void *arg)
 }
 
 /* CPython: test_fd_transfer. */
-TEST(py_fd_transfer, "a descriptor reaches running processes of every start method",
-        "[live][pipe][spawn]")
+TEST_METHODS(py_fd_transfer, "a descriptor reaches a running process", "[live][pipe][spawn]")
 {
-        for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-                crew_connection *a, *b;
-                crew_auto(process) p = NULL;
-                crew_ref ref;
-                int through[2], code = -1;
-                char text[8];
+        crew_connection *a, *b;
+        crew_auto(process) p = NULL;
+        crew_ref ref;
+        int through[2];
+        char text[8];
 
-                INFO("method %d", methods[i]);
-                REQUIRE_OK(crew_pipe(&a, &b, true));
-                ref = crew_connection_ref(b);
-                REQUIRE_OK(crew_process_launch(&p, write_to_given, &ref,
-                        CREW_OPT(process, .method = methods[i], .arg_size = sizeof ref,
-                                .grants = &ref, .n_grants = 1)));
-                b = crew_connection_free(b);
-                REQUIRE(pipe2(through, O_CLOEXEC) == 0);
-                REQUIRE_OK(crew_connection_send_fd(a, through[1], A_WHILE));
-                REQUIRE(close(through[1]) == 0);
-                CHECK_INT(read(through[0], text, sizeof text), ==, 5);
-                CHECK_INT(read(through[0], text, sizeof text), ==, 0);
-                REQUIRE_OK(crew_process_join(p, A_WHILE));
-                REQUIRE_OK(crew_process_exitcode(p, &code));
-                CHECK_INT(code, ==, 0);
-                REQUIRE(close(through[0]) == 0);
-                a = crew_connection_free(a);
-        }
+        REQUIRE_OK(crew_pipe(&a, &b, true));
+        ref = crew_connection_ref(b);
+        REQUIRE_OK(crew_process_launch(&p, write_to_given, &ref,
+                CREW_OPT(process, .method = host_method, .arg_size = sizeof ref, .grants = &ref,
+                        .n_grants = 1)));
+        b = crew_connection_free(b);
+        REQUIRE(pipe2(through, O_CLOEXEC) == 0);
+        REQUIRE_OK(crew_connection_send_fd(a, through[1], A_WHILE));
+        REQUIRE(close(through[1]) == 0);
+        CHECK_INT(read(through[0], text, sizeof text), ==, 5);
+        CHECK_INT(read(through[0], text, sizeof text), ==, 0);
+        CHECK_INT(join_code(p), ==, 0);
+        REQUIRE(close(through[0]) == 0);
+        a = crew_connection_free(a);
 }

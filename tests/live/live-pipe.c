@@ -3,6 +3,7 @@
 /* Connections between processes, in the waiter, and granted to the workers of a pool. */
 
 #include "peer.h"
+#include "pipe-ten.h"
 #include "pool-help.h"
 
 #include <crew/crew.h>
@@ -429,67 +430,33 @@ TEST(interrupted, "a handler interrupts a wait, which has then done nothing",
         peer_memory_free(stop, sizeof *stop);
 }
 
-static int send_ten(void *arg)
+static int send_ten_of(void *arg)
 {
         struct side *s = arg;
 
         (void)crew_connection_free(s->other);
-        for (int i = 0; i < 10; i++) {
-                int message[2] = { (int)s->sender, i };
-
-                if (CREW_SEND(s->c, &message, A_WHILE) < 0)
-                        return 1;
-        }
-        return 0;
+        return send_ten(s->c, (int)s->sender) < 0;
 }
 
-/* CPython: TestWait.test_wait, and test_wait_integer, with the ends of the children beside them. */
 TEST(py_wait, "one wait sees messages, ends of connections and ends of processes",
         "[live][pipe][waiter][cpython]")
 {
-        enum { CHILDREN = 4 };
-        crew_connection *c[CHILDREN];
-        crew_process *p[CHILDREN];
         crew_auto(waiter) w = NULL;
-        crew_completion done[3];
-        int message[CHILDREN][2], next[CHILDREN] = { 0 }, ended = 0, joined = 0, n;
+        struct tens tens = { 0 };
+        crew_completion none;
 
         REQUIRE_OK(crew_waiter_new(&w, 0));
-        CHECK_INT(crew_waiter_wait(w, done, 3, -1), ==, -EAGAIN);
-        for (uint32_t i = 0; i < CHILDREN; i++) {
-                crew_connection *theirs;
+        CHECK_INT(crew_waiter_wait(w, &none, 1, -1), ==, -EAGAIN);
+        tens.w = w;
+        for (uint32_t i = 0; i < 4; i++) {
                 struct side s = { .sender = i };
+                crew_process *p;
 
-                REQUIRE_OK(crew_pipe(&c[i], &theirs, false));
-                s.c = theirs;
-                s.other = c[i];
+                REQUIRE_OK(crew_pipe(&s.other, &s.c, false));
                 REQUIRE_OK(crew_process_launch(
-                        &p[i], send_ten, &s, CREW_OPT(process, .arg_size = sizeof s)));
-                (void)crew_connection_free(theirs);
-                REQUIRE_OK(crew_waiter_recv(w, c[i], message[i], sizeof message[i], i));
-                REQUIRE_OK(crew_waiter_join(w, p[i], CHILDREN + i));
+                        &p, send_ten_of, &s, CREW_OPT(process, .arg_size = sizeof s)));
+                (void)crew_connection_free(s.c);
+                tens_add(&tens, s.other, p);
         }
-        while (ended + joined < 2 * CHILDREN) {
-                n = (int)REQUIRE_OK(crew_waiter_wait(w, done, 3, A_WHILE));
-                for (int k = 0; k < n; k++) {
-                        uint64_t i = done[k].tag;
-
-                        if (done[k].kind == CREW_JOINED) {
-                                joined++;
-                        } else if (done[k].result < 0) {
-                                CHECK_INT(done[k].result, ==, -EPIPE);
-                                ended++;
-                        } else {
-                                CHECK_INT(message[i][0], ==, i);
-                                CHECK_INT(message[i][1], ==, next[i]++);
-                                REQUIRE_OK(crew_waiter_recv(
-                                        w, c[i], message[i], sizeof message[i], i));
-                        }
-                }
-        }
-        for (int i = 0; i < CHILDREN; i++) {
-                CHECK_INT(next[i], ==, 10);
-                c[i] = crew_connection_free(c[i]);
-                p[i] = crew_process_free(p[i]);
-        }
+        tens_end(&tens);
 }

@@ -2,66 +2,27 @@
 
 /* Maps whose items go through the lanes in batches: the item stays what runs, fails and is late. */
 
-#include "pool-help.h"
-
-#include <limits.h>
+#include "pool-order.h"
 
 POOL_WARM_UP
-
-/* An item, and how it ends. */
-struct order {
-        crew_ref log;
-        int number;
-        int end; /* 0, or one of these */
-};
-
-enum { DIES = 1, FAILS, SLEEPS };
-
-/* Says that it runs, and answers with the number of its attempt. */
-static int task_order(crew_task *t, const void *arg, size_t size)
-{
-        const struct order *order = arg;
-        int attempt = (int)crew_task_attempt(t), r;
-        crew_queue *q = NULL;
-
-        (void)size;
-        r = crew_task_queue(t, order->log, &q);
-        if (r == 0)
-                r = crew_queue_put(q, &order->number, sizeof order->number, CREW_S(5));
-        if (r < 0)
-                return r;
-        if (order->end == DIES)
-                (void)kill(getpid(), SIGKILL);
-        if (order->end == SLEEPS)
-                pause_ms(10000);
-        if (order->end == FAILS)
-                return crew_task_fail(t, -EDOM, "item %d", order->number);
-        return crew_task_return(t, &attempt, sizeof attempt);
-}
 
 enum { ITEMS = 2000 };
 
 struct work {
         crew_queue *log;
         struct order in[ITEMS];
-        int out[ITEMS], status[ITEMS], runs[ITEMS];
+        struct answer out[ITEMS];
+        int status[ITEMS], runs[ITEMS];
 };
 
 /* All end well once, so that the pool knows their pace and makes batches. */
 static crew_pool *prepare(struct work *w, unsigned workers, crew_pool_options o)
 {
-        crew_ref ref;
-        crew_pool *p;
+        crew_pool *p = new_order_pool(&w->log, workers, o);
+        crew_ref ref = crew_queue_ref(w->log);
 
-        REQUIRE_OK(crew_queue_new(&w->log, 0, NULL));
-        ref = crew_queue_ref(w->log);
         for (int i = 0; i < ITEMS; i++)
                 w->in[i] = (struct order){ .log = ref, .number = i };
-        o.size = sizeof o;
-        o.grants = &ref;
-        o.n_grants = 1;
-        o.restarts = UINT_MAX;
-        p = new_pool(workers, &o);
         CHECK_INT(crew_pool_map(p, task_order, w->in, ITEMS, sizeof *w->in, w->out, sizeof *w->out,
                           CREW_S(20), NULL),
                 ==, 0);
@@ -79,14 +40,6 @@ static void count_runs(struct work *w)
         }
 }
 
-static int reason_of(int end)
-{
-        return end == DIES     ? CREW_DIED
-               : end == FAILS  ? CREW_FAILED
-               : end == SLEEPS ? CREW_DEADLINE
-                               : CREW_OK;
-}
-
 /* Each item once, and each with its own end. */
 static void check_ends(struct work *w)
 {
@@ -94,13 +47,14 @@ static void check_ends(struct work *w)
 
         count_runs(w);
         for (int i = 0; i < ITEMS; i++) {
-                int reason = reason_of(w->in[i].end);
-                bool right =
-                        w->status[i] == reason && w->runs[i] == 1 && (reason || w->out[i] == 1);
+                int reason = reason_of[w->in[i].end];
+                const struct answer *out = &w->out[i];
+                bool right = w->status[i] == reason && w->runs[i] == 1 &&
+                             (reason || (out->number == i && out->attempt == 1));
 
                 if (!right && wrong++ < 5)
                         INFO("item %d: status %d, expected %d; ran %d times; attempt %d", i,
-                                w->status[i], reason, w->runs[i], w->out[i]);
+                                w->status[i], reason, w->runs[i], out->attempt);
         }
         CHECK_INT(wrong, ==, 0);
 }
@@ -195,20 +149,21 @@ TEST(stuck_alone, "single tasks do so too", "[live][pool][batch]")
         crew_pool *p = prepare(&w, 2, (crew_pool_options){ 0 });
         crew_result *stuck = NULL, *r[50];
         struct order slow = w.in[0];
-        int attempt = 0;
+        struct answer answer;
 
         for (int i = 0; i < 200; i++)
-                REQUIRE_OK(crew_pool_apply(p, task_stuck, &w.in[i], sizeof w.in[i], &attempt,
-                        sizeof attempt, CREW_S(5), NULL));
+                REQUIRE_OK(crew_pool_apply(p, task_stuck, &w.in[i], sizeof w.in[i], &answer,
+                        sizeof answer, CREW_S(5), NULL));
         slow.end = SLEEPS;
         REQUIRE_OK(crew_pool_apply_async(p, task_stuck, &slow, sizeof slow, &stuck, NULL));
         for (int i = 0; i < 50; i++)
                 REQUIRE_OK(crew_pool_apply_async(
                         p, task_stuck, &w.in[i], sizeof w.in[i], &r[i], NULL));
         for (int i = 0; i < 50; i++) {
-                CHECK_INT(crew_result_get(r[i], &attempt, sizeof attempt, CREW_S(8)), ==,
-                        sizeof attempt);
-                CHECK_INT(attempt, ==, 1);
+                CHECK_INT(crew_result_get(r[i], &answer, sizeof answer, CREW_S(8)), ==,
+                        sizeof answer);
+                CHECK_INT(answer.number, ==, i);
+                CHECK_INT(answer.attempt, ==, 1);
                 (void)crew_result_free(r[i]);
         }
         CHECK(!crew_result_ready(stuck));

@@ -3,21 +3,9 @@
 /* Imaps whose items go through the lanes in chunks: what ends, fails and is returned is the item.
  */
 
-#include "pool-help.h"
-
-#include <limits.h>
+#include "pool-order.h"
 
 POOL_WARM_UP
-
-static const crew_ref none;
-enum { DIES = 1, FAILS, SLEEPS };
-
-/* An item, and how it ends. */
-struct order {
-        crew_ref log;
-        int number;
-        int end; /* 0, or one of these */
-};
 
 struct source {
         struct order order;
@@ -51,34 +39,10 @@ static int next_order(void *user, const void **item, size_t *size)
 static struct source orders(crew_queue *log, int end)
 {
         return (struct source){
-                .order = { .log = log ? crew_queue_ref(log) : none, .number = -1 },
+                .order = { .log = log ? crew_queue_ref(log) : no_log, .number = -1 },
                 .end = end,
                 .log = log,
         };
-}
-
-/* Says that it runs, where there is a log, and answers with its number and attempt. */
-static int task_order(crew_task *t, const void *arg, size_t size)
-{
-        const struct order *order = arg;
-        int answer[2] = { order->number, (int)crew_task_attempt(t) }, r = 0;
-        crew_queue *q = NULL;
-
-        (void)size;
-        if (memcmp(&order->log, &none, sizeof none) != 0) {
-                r = crew_task_queue(t, order->log, &q);
-                if (r == 0)
-                        r = crew_queue_put(q, &order->number, sizeof order->number, CREW_S(5));
-        }
-        if (r < 0)
-                return r;
-        if (order->end == DIES)
-                (void)kill(getpid(), SIGKILL);
-        if (order->end == SLEEPS)
-                pause_ms(10000);
-        if (order->end == FAILS)
-                return crew_task_fail(t, -EDOM, "order %d", order->number);
-        return crew_task_return(t, answer, sizeof answer);
 }
 
 static crew_imap *start(crew_pool *p, struct source *s, bool unordered, const crew_task_options *o)
@@ -105,21 +69,11 @@ static void warm_up(crew_pool *p)
 
 static crew_pool *prepare(crew_queue **log, unsigned workers, crew_pool_options o)
 {
-        crew_ref ref;
-        crew_pool *p;
+        crew_pool *p = new_order_pool(log, workers, o);
 
-        REQUIRE_OK(crew_queue_new(log, 0, NULL));
-        ref = crew_queue_ref(*log);
-        o.size = sizeof o;
-        o.grants = &ref;
-        o.n_grants = 1;
-        o.restarts = UINT_MAX;
-        p = new_pool(workers, &o);
         warm_up(p);
         return p;
 }
-
-static const int reason_of[] = { CREW_OK, CREW_DIED, CREW_FAILED, CREW_DEADLINE };
 
 enum { ITEMS = 1000 };
 
@@ -131,7 +85,8 @@ static void check_all(
         static int ran[ITEMS];
         crew_auto(imap) it = NULL;
         crew_item item;
-        int n = 0, wrong = 0, number, answer[2], r;
+        struct answer answer;
+        int n = 0, wrong = 0, number, r;
 
         memset(seen, 0, sizeof seen);
         memset(ran, 0, sizeof ran);
@@ -143,8 +98,8 @@ static void check_all(
                 seen[i] = true;
                 wrong += (!unordered && i != n) || item.status != reason_of[end];
                 if (item.status == CREW_OK && CHECK_INT(item.size, ==, sizeof answer)) {
-                        memcpy(answer, item.data, sizeof answer);
-                        wrong += answer[0] != i || answer[1] != 1;
+                        memcpy(&answer, item.data, sizeof answer);
+                        wrong += answer.number != i || answer.attempt != 1;
                 } else if (item.status != CREW_OK) {
                         wrong += item.failure->item != item.index;
                         wrong += item.failure->reason != item.status;

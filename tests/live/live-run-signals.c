@@ -69,6 +69,27 @@ static void start(const char *format, ...)
         shell_start(&s, line);
 }
 
+/* Sends it to the run once a job has made the file. */
+static void signal_when(const char *file, int sig)
+{
+        if (await_file(file))
+                (void)kill(s.pid, sig);
+}
+
+/* The run ends by that signal, and all that it started with it. */
+static void check_ended_by(int sig)
+{
+        shell_end(&s);
+        CHECK_INT(s.status, ==, 1000 + sig);
+        none_left(mark());
+}
+
+/* What jobs wait for. */
+static void let_go(void)
+{
+        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+}
+
 /* Jobs that leave something behind, each in another way; all print x. */
 static const char *const leavers[] = {
         "sleep $MARK & echo x",
@@ -95,10 +116,8 @@ TEST(left_behind, "nothing that jobs leave behind keeps or outlives the run", "[
                 none_left(mark());
                 /* And of a run that is killed. */
                 start("--shell 'eval \"$SCRIPT\"; touch {}; sleep %s' ::: a", mark());
-                (void)await_file("a");
-                (void)kill(s.pid, SIGKILL);
-                shell_end(&s);
-                none_left(mark());
+                signal_when("a", SIGKILL);
+                check_ended_by(SIGKILL);
                 (void)unlink("a");
         }
         scratch_leave(path);
@@ -115,11 +134,8 @@ TEST(nested, "a run is a job of another, and ends with it", "[live][run]")
         CHECK_INT(s.status, ==, 0);
         start("--shell '\"$CREW_RUN\" run --shell \"touch {}; exec sleep %s\" ::: 1' ::: a",
                 mark());
-        if (await_file("a"))
-                (void)kill(s.pid, SIGTERM);
-        shell_end(&s);
-        CHECK_INT(s.status, ==, 1000 + SIGTERM);
-        none_left(mark());
+        signal_when("a", SIGTERM);
+        check_ended_by(SIGTERM);
         scratch_leave(path);
 }
 
@@ -161,13 +177,11 @@ TEST(ended, "SIGINT and SIGTERM end the jobs, pass on what they printed, and the
                 if (!await_file("a") || !await_file("b"))
                         break;
                 (void)kill(s.pid, ends[i].signal);
-                shell_end(&s);
-                CHECK_INT(s.status, ==, 1000 + ends[i].signal);
+                check_ended_by(ends[i].signal);
                 CHECK(strstr(s.out, "a\n") && strstr(s.out, "b\n"));
                 CHECK(access("c", F_OK) != 0);
                 /* Interrupted jobs are in no log. */
                 CHECK(!strchr(text_of("log"), 'a' + 0) || !strstr(text_of("log"), "echo a"));
-                none_left(mark());
                 (void)unlink("a");
                 (void)unlink("b");
         }
@@ -187,9 +201,7 @@ TEST(killed, "a second SIGINT kills what ignores the first", "[live][run]")
                 (void)await_file("termed");
                 (void)kill(s.pid, SIGINT);
         }
-        shell_end(&s);
-        CHECK_INT(s.status, ==, 1000 + SIGINT);
-        none_left(mark());
+        check_ended_by(SIGINT);
         scratch_leave(path);
 }
 
@@ -198,11 +210,8 @@ TEST(stubborn, "SIGTERM is followed by SIGKILL for jobs that ignore it", "[live]
         const char *path = scratch_enter();
 
         start("--kill-after 100ms --shell 'trap \"\" TERM; touch {}; exec sleep %s' ::: a", mark());
-        if (await_file("a"))
-                (void)kill(s.pid, SIGTERM);
-        shell_end(&s);
-        CHECK_INT(s.status, ==, 1000 + SIGTERM);
-        none_left(mark());
+        signal_when("a", SIGTERM);
+        check_ended_by(SIGTERM);
         scratch_leave(path);
 }
 
@@ -213,11 +222,10 @@ TEST(drained, "SIGHUP lets the jobs finish and starts no more", "[live][run]")
         start("-j1 --joblog log --shell 'touch {}; until [ -e go ]; do sleep 0.01; done; echo {}' "
               "::: "
               "a b");
-        if (await_file("a"))
-                (void)kill(s.pid, SIGHUP);
+        signal_when("a", SIGHUP);
         /* It must have been seen before the job ends; what ends it is its own. */
         peer_pause(PEER_MS(20));
-        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        let_go();
         shell_end(&s);
         CHECK_INT(s.status, ==, 1000 + SIGHUP);
         CHECK_STR(s.out, "a\n");
@@ -236,7 +244,7 @@ TEST(ignored, "what was ignored from the beginning stays so, as under nohup", "[
                 (void)kill(s.pid, SIGHUP);
                 (void)kill(s.pid, SIGINT);
         }
-        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        let_go();
         shell_end(&s);
         CHECK_INT(s.status, ==, 0);
         CHECK_STR(s.out, "a\nb\n");
@@ -249,8 +257,7 @@ TEST(slots, "SIGUSR1 adds a slot and SIGUSR2 takes one away", "[live][run]")
 
         /* Job 1 waits for job 2, which needs a second slot. */
         start("-j1 --shell 'touch {}; until [ -e 2 ]; do sleep 0.01; done' ::: 1 2");
-        if (await_file("1"))
-                (void)kill(s.pid, SIGUSR1);
+        signal_when("1", SIGUSR1);
         shell_end(&s);
         CHECK_INT(s.status, ==, 0);
         CHECK(access("2", F_OK) == 0);
@@ -264,36 +271,26 @@ TEST(slots, "SIGUSR1 adds a slot and SIGUSR2 takes one away", "[live][run]")
                 (void)kill(s.pid, SIGUSR2);
         }
         peer_pause(PEER_MS(20));
-        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        let_go();
         shell_end(&s);
         CHECK_INT(s.status, ==, 0);
         scratch_leave(path);
 }
 
-static char state_of(pid_t pid)
+static bool is_stopped(pid_t pid)
 {
-        char path[64], text[512], *at;
-        int fd;
-        ssize_t n;
+        struct peer_look l;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return 0;
-        n = read(fd, text, sizeof text - 1);
-        (void)close(fd);
-        text[n > 0 ? n : 0] = 0;
-        at = strrchr(text, ')');
-        return at ? at[2] : 0;
+        return peer_look(pid, &l) && l.state == 'T';
 }
 
 static bool await_state(pid_t pid, bool stopped)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
 
-        while ((state_of(pid) == 'T') != stopped && peer_now() < until)
+        while (is_stopped(pid) != stopped && peer_now() < until)
                 peer_pause(PEER_MS(1));
-        return CHECK_INT(state_of(pid) == 'T', ==, stopped);
+        return CHECK_INT(is_stopped(pid), ==, stopped);
 }
 
 TEST(stopped, "Ctrl-Z stops the run and its jobs, whose time does not run on; fg resumes them",
@@ -315,7 +312,7 @@ TEST(stopped, "Ctrl-Z stops the run and its jobs, whose time does not run on; fg
                 CHECK(await_state(job[n - 1], true));
                 /* Longer than its time. */
                 peer_pause(PEER_MS(400));
-                CHECK_INT(state_of(job[n - 1]), ==, 'T');
+                CHECK(is_stopped(job[n - 1]));
                 (void)kill(s.pid, SIGCONT);
                 CHECK(await_state(s.pid, false));
         }
@@ -358,7 +355,7 @@ TEST(slow_reader, "a reader that does not read keeps no job from its deadline", 
         while (marked(mark(), &job, 1) == 0)
                 peer_pause(PEER_MS(1));
         none_left(mark());
-        REQUIRE(close(open("go", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+        let_go();
         shell_end(&s);
         CHECK(strstr(s.err, "timed out"));
         scratch_leave(path);

@@ -248,33 +248,6 @@ TEST_FRESH(refused, "what cannot be given is refused before anything is started"
 
 /* The fork server. */
 
-static pid_t child_called(pid_t parent, const char *name)
-{
-        char path[300], text[128] = "";
-        pid_t found = 0;
-        struct dirent *e;
-        DIR *proc = opendir("/proc");
-        FILE *f;
-
-        REQUIRE(proc != NULL);
-        while (!found && (e = readdir(proc))) {
-                int pid, above = 0;
-
-                if (sscanf(e->d_name, "%d", &pid) != 1)
-                        continue;
-                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &above) == 2 && above == parent &&
-                        strcmp(text, name) == 0)
-                        found = pid;
-                (void)fclose(f);
-        }
-        (void)closedir(proc);
-        return found;
-}
-
 static pid_t server_of(pid_t application)
 {
         return child_called(application, "crew-forkserver");
@@ -374,7 +347,7 @@ TEST(invisible, "waitpid(-1) sees the fork server, and no child of it", "[live][
         server = server_of(getpid());
         REQUIRE_OK(crew_process_launch(
                 &p, give, NULL, CREW_OPT(process, .method = CREW_METHOD_FORKSERVER)));
-        CHECK(EVENTUALLY(!process_lives(crew_process_pid(p)), CREW_S(5)));
+        CHECK(EVENTUALLY(!peer_lives(crew_process_pid(p)), CREW_S(5)));
         CHECK_INT(waitpid(-1, NULL, WNOHANG | __WALL), ==, 0);
         CHECK_INT(join_code(p), ==, 0);
         CHECK_INT(kill(server, SIGKILL), ==, 0);
