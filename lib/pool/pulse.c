@@ -14,6 +14,7 @@
 #include "kernel/pulse.h"
 #include "base/cleanup.h"
 #include "event/operation.h"
+#include "kernel/stat.h"
 #include "kernel/syscall.h"
 #include "pool/pool.h"
 
@@ -24,8 +25,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* As /proc/PID/stat counts them, and a flag in the one. */
-enum { FLAGS = 9, ADDRESS = 30, STATUS = 52, EXITING = 4 };
+/* In the flags of /proc/PID/stat. */
+enum { EXITING = 4 };
 
 static bool pulse_try(crew__op *op, int64_t *result)
 {
@@ -65,47 +66,36 @@ void crew__pulse_stops(crew_pool *p, crew__worker *w, int64_t now)
         crew__supervise(p, w, CREW__EVENT_DIED, now);
 }
 
-static bool read_file(const char *path, char *text, size_t size)
-{
-        CREW__AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-
-        text[n > 0 ? n : 0] = '\0';
-        return n > 0;
-}
-
 /* The number of the process in the /proc that is mounted here; <= 0: it was collected. */
 static int number_of(int pidfd)
 {
         char path[64], text[1024];
+        CREW__AUTO_CLOSE int fd = -1;
         const char *at;
+        ssize_t n;
 
         (void)snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
-        at = read_file(path, text, sizeof text) ? strstr(text, "\nPid:") : NULL;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+        text[n > 0 ? n : 0] = '\0';
+        at = strstr(text, "\nPid:");
         return at ? atoi(at + 5) : 0;
 }
 
 bool crew__pulse_ending(const crew__worker *w, crew__ending *ending)
 {
-        unsigned long long field[STATUS + 1] = { 0 };
         int pid = number_of(w->pidfd), status;
-        char path[64], text[2048], *at;
+        crew__stat stat;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
         /* The number is the same process's before and after, so it was in between. */
-        if (pid <= 0 || !read_file(path, text, sizeof text) || number_of(w->pidfd) != pid)
+        if (pid <= 0 || !crew__stat_read(pid, &stat) || number_of(w->pidfd) != pid ||
+                stat.last < CREW__STAT_STATUS)
                 return false;
-        /* The name in field 2 may hold blanks and brackets; the last bracket ends it. */
-        at = strrchr(text, ')');
-        for (int i = 2; at && i < STATUS; i++) {
-                at = strchr(at + 1, ' ');
-                if (at)
-                        field[i + 1] = strtoull(at, NULL, 10);
-        }
         /* Who may not see the status sees 0, as in the address. */
-        if (!at || !(field[FLAGS] & EXITING) || (!field[STATUS] && !field[ADDRESS]))
+        if (!(stat.field[CREW__STAT_FLAGS] & EXITING) ||
+                (!stat.field[CREW__STAT_STATUS] && !stat.field[CREW__STAT_ADDRESS]))
                 return false;
-        status = (int)field[STATUS];
+        status = (int)stat.field[CREW__STAT_STATUS];
         *ending = (crew__ending){ .known = true,
                 .signal = status & 0x7f,
                 .core = status & 0x80,

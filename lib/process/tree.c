@@ -7,20 +7,20 @@
  */
 
 #include "base/cleanup.h"
+#include "kernel/stat.h"
 #include "kernel/syscall.h"
 #include "process/process.h"
 
 #include <dirent.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 /* A tree that grows faster than it is looked at is killed as it is. */
 enum { PASSES = 64 };
 
 struct entry {
         pid_t pid, parent, group, session;
-        unsigned long long start; /* with the pid, its name for ever */
-        bool dead;                /* and not collected */
+        uint64_t start; /* with the pid, its name for ever */
+        bool dead;      /* and not collected */
         bool ours;
 };
 
@@ -31,7 +31,7 @@ struct table {
 
 struct victim {
         pid_t pid;
-        unsigned long long start;
+        uint64_t start;
         int pidfd;
 };
 
@@ -43,32 +43,21 @@ struct hunt {
         size_t n, room;
 };
 
-/* "123 (any (name)) S 1 123 123 ...": false if it is gone. */
-static bool read_entry(const char *pid, struct entry *e)
+/* False if it is gone. */
+static bool read_entry(pid_t pid, struct entry *e)
 {
-        char path[64], text[1024];
-        const char *tail;
-        ssize_t n;
-        char state;
-        int fd;
+        crew__stat stat;
 
-        (void)snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        if (!crew__stat_read(pid, &stat) || stat.last < CREW__STAT_START)
                 return false;
-        n = read(fd, text, sizeof text - 1);
-        (void)close(fd);
-        if (n <= 0)
-                return false;
-        text[n] = '\0';
-        tail = strrchr(text, ')');
-        *e = (struct entry){ .pid = (pid_t)strtol(pid, NULL, 10) };
-        if (!tail || sscanf(tail,
-                             ") %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                             "%*d %*d %llu",
-                             &state, &e->parent, &e->group, &e->session, &e->start) != 5)
-                return false;
-        e->dead = state == 'Z' || state == 'X';
+        *e = (struct entry){
+                .pid = pid,
+                .parent = (pid_t)stat.field[CREW__STAT_PARENT],
+                .group = (pid_t)stat.field[CREW__STAT_GROUP],
+                .session = (pid_t)stat.field[CREW__STAT_SESSION],
+                .start = stat.field[CREW__STAT_START],
+                .dead = crew__stat_dead(&stat),
+        };
         return true;
 }
 
@@ -92,7 +81,7 @@ static int read_table(struct table *t)
                         t->entries = grown;
                         t->room = room;
                 }
-                t->n += read_entry(d->d_name, &t->entries[t->n]);
+                t->n += read_entry((pid_t)strtol(d->d_name, NULL, 10), &t->entries[t->n]);
         }
         (void)closedir(proc);
         return 0;
@@ -154,7 +143,6 @@ static void stop(struct hunt *h, const struct entry *e)
 {
         struct victim v = { .pid = e->pid, .start = e->start };
         struct victim *grown;
-        char number[24];
         struct entry now;
 
         if (h->n == h->room) {
@@ -169,8 +157,7 @@ static void stop(struct hunt *h, const struct entry *e)
         v.pidfd = crew__sys_pidfd_open(e->pid, 0);
         if (v.pidfd < 0)
                 return;
-        (void)snprintf(number, sizeof number, "%d", (int)e->pid);
-        if (!read_entry(number, &now) || now.start != e->start) {
+        if (!read_entry(e->pid, &now) || now.start != e->start) {
                 (void)close(v.pidfd);
                 return;
         }

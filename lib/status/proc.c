@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/segment.h"
+#include "kernel/stat.h"
 #include "kernel/syscall.h"
 #include "status/decode.h"
 
@@ -43,26 +44,21 @@ static ssize_t slurp(int proc, pid_t pid, const char *name, char *text, size_t s
 
 bool crew__proc_parse_stat(char *text, crew__proc_stat *stat)
 {
-        /* A command may hold blanks and parentheses; what comes behind it does not. */
-        char *open = strchr(text, '('), *close = strrchr(text, ')'), *at;
-        unsigned long long value[24] = { 0 };
-        int n = 0;
+        char *open = strchr(text, '('), *close = strrchr(text, ')');
+        crew__stat kernel;
 
-        if (!open || !close || close < open || close[1] != ' ' || !close[2])
+        if (!open || close < open || !crew__stat_parse(text, &kernel) ||
+                kernel.last < CREW__STAT_PAGES)
                 return false;
         *close = '\0';
         crew__clean_text(stat->command, sizeof stat->command, open + 1, SIZE_MAX);
-        stat->state = close[2];
-        at = close + 3;
-        while (n < 24 && *at == ' ')
-                value[n++] = strtoull(at, &at, 10);
-        if (n < 21)
-                return false;
-        /* Field 4 is value[0]. */
-        stat->parent = (pid_t)value[0];
-        stat->cpu_time = (value[10] + value[11]) * crew__proc_tick();
-        stat->start = value[18] * crew__proc_tick();
-        stat->memory = value[20] * crew__page_size();
+        stat->state = kernel.state;
+        stat->parent = (pid_t)kernel.field[CREW__STAT_PARENT];
+        stat->cpu_time =
+                (kernel.field[CREW__STAT_USER_TIME] + kernel.field[CREW__STAT_SYSTEM_TIME]) *
+                crew__proc_tick();
+        stat->start = kernel.field[CREW__STAT_START] * crew__proc_tick();
+        stat->memory = kernel.field[CREW__STAT_PAGES] * crew__page_size();
         return true;
 }
 

@@ -315,7 +315,6 @@ static void run_member(struct bench_shared *s, unsigned who, void *arg)
 
 static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_result *r)
 {
-        struct bench_shared *s = bench_shared_new();
         struct run run = {.peer = &peers[row], .channel = {.cell = cell}};
         struct bench_group g = {.members = 2,
                 .pin = true,
@@ -328,11 +327,9 @@ static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_re
         if (run.peer->setup(&run.channel) != 0) {
                 bench_why(r->why, "cannot be set up");
         } else {
-                err = bench_group_run(b, s, &g, r);
-                r->value = s->member[0].value;
+                err = bench_group_value(b, &g, r);
                 run.peer->teardown(&run.channel);
         }
-        bench_shared_free(s);
         return err;
 }
 

@@ -177,16 +177,13 @@ static int measure_queue(struct bench *b, const struct way *w, struct bench_resu
         struct bench_group g = {
                 .members = 2, .pin = !w->special, .run = bench_pool_queue, .arg = &q
         };
-        struct bench_shared *s = bench_shared_new();
         int err = -1;
 
         if (bench_pool_queue_new(&q) != 0)
                 bench_why(r->why, "no queue");
         else
-                err = bench_group_run(b, s, &g, r);
+                err = bench_group_value(b, &g, r);
         bench_pool_queue_free(&q);
-        r->value = s->member[0].value;
-        bench_shared_free(s);
         return err;
 }
 #endif
@@ -197,8 +194,6 @@ static int measure_group(
 {
         struct bench_pool_run run = { (enum bench_pool_cell)cell, w->how, w->special, b->ms };
         struct bench_group g = { .members = 1, .arg = &run };
-        struct bench_shared *s = bench_shared_new();
-        int err;
 
 #ifdef BENCH_CREW_POOL
         if (w->kind == CREW)
@@ -208,10 +203,7 @@ static int measure_group(
         if (w->kind == OPENMP)
                 g.run = bench_pool_openmp;
 #endif
-        err = g.run ? bench_group_run(b, s, &g, r) : -1;
-        r->value = s->member[0].value;
-        bench_shared_free(s);
-        return err;
+        return g.run ? bench_group_value(b, &g, r) : -1;
 }
 
 static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_result *r)

@@ -286,6 +286,16 @@ int bench_group_run(struct bench *b, struct bench_shared *s, const struct bench_
         return r->why[0] ? -1 : 0;
 }
 
+int bench_group_value(struct bench *b, const struct bench_group *g, struct bench_result *r)
+{
+        struct bench_shared *s = bench_shared_new();
+        int err = bench_group_run(b, s, g, r);
+
+        r->value = s->member[0].value;
+        bench_shared_free(s);
+        return err;
+}
+
 static void nothing(struct bench_shared *s, unsigned who, void *arg)
 {
         (void)s;

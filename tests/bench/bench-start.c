@@ -315,16 +315,10 @@ static int measure(struct bench *b, unsigned cell, unsigned row, struct bench_re
                 .memory = h.extra,
                 .run = run_host,
                 .arg = &h};
-        struct bench_shared *s;
-        int err;
 
         if (!ways[row].start)
                 return measure_python(b, r);
-        s = bench_shared_new();
-        err = bench_group_run(b, s, &g, r);
-        r->value = s->member[0].value;
-        bench_shared_free(s);
-        return err;
+        return bench_group_value(b, &g, r);
 }
 
 static bool option(const char *name, const char *value)

@@ -174,6 +174,9 @@ struct bench_group {
 int bench_group_run(struct bench *b, struct bench_shared *s, const struct bench_group *g,
         struct bench_result *r);
 
+/* The same in memory of its own; the value of the run is its first member's. */
+int bench_group_value(struct bench *b, const struct bench_group *g, struct bench_result *r);
+
 /* Only the probe, for runs whose processes are not ours. */
 double bench_probe(struct bench *b);
 

@@ -114,23 +114,37 @@ bool peer_await(_Atomic uint32_t *word, uint32_t value, int64_t ns)
         return true;
 }
 
-static char state_of(pid_t tid)
+bool peer_look(pid_t pid, struct peer_look *l)
 {
-        char path[64], text[512], *at;
+        char path[64], text[512], *name, *end;
         ssize_t n;
         int fd;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return 0;
+                return false;
         n = read(fd, text, sizeof text - 1);
         (void)close(fd);
         if (n <= 0)
-                return 0;
+                return false;
         text[n] = 0;
-        at = strrchr(text, ')');
-        return at && at[1] ? at[2] : 0;
+        name = strchr(text, '(');
+        /* A name may have any of what is around it. */
+        end = strrchr(text, ')');
+        if (!name || !end)
+                return false;
+        *end = 0;
+        (void)snprintf(l->name, sizeof l->name, "%s", name + 1);
+        return sscanf(end + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld", &l->state,
+                       &l->parent, &l->user_ticks) == 3;
+}
+
+bool peer_lives(pid_t pid)
+{
+        struct peer_look l;
+
+        return peer_look(pid, &l) && l.state != 'Z' && l.state != 'X';
 }
 
 bool peer_await_sleep(pid_t tid, int64_t ns)
@@ -138,9 +152,9 @@ bool peer_await_sleep(pid_t tid, int64_t ns)
         int64_t until = peer_now() + test_slow(ns);
 
         for (;;) {
-                char state = state_of(tid);
+                struct peer_look l;
 
-                if (state == 'S' || state == 'T')
+                if (peer_look(tid, &l) && (l.state == 'S' || l.state == 'T'))
                         return true;
                 if (peer_now() > until)
                         return false;

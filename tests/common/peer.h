@@ -35,6 +35,17 @@ bool peer_await(_Atomic uint32_t *word, uint32_t value, int64_t ns);
 /* Is the thread asleep (or stopped)? Waits for that at most `ns` (stretched). */
 bool peer_await_sleep(pid_t tid, int64_t ns);
 
+/* What the kernel says of a process or thread; false if there is none (any more). */
+struct peer_look {
+        char name[32], state;
+        pid_t parent;
+        long user_ticks;
+};
+bool peer_look(pid_t pid, struct peer_look *l);
+
+/* Is there such a process, dead and uncollected ones apart? */
+bool peer_lives(pid_t pid);
+
 /* How many descriptors the epolls of a process watch. */
 int peer_watched(pid_t pid);
 

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -109,46 +110,12 @@ void tool_run(struct tool *t, const char *format, ...)
         tool_end(t);
 }
 
-struct look {
-        char state;
-        pid_t parent;
-        long user_ticks;
-};
-
-/* False if there is no such process (any more). */
-static bool look_at(pid_t pid, struct look *l)
-{
-        char path[64], text[512], *at;
-        ssize_t n;
-        int fd;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return false;
-        n = read(fd, text, sizeof text - 1);
-        (void)close(fd);
-        if (n <= 0)
-                return false;
-        text[n] = 0;
-        at = strrchr(text, ')');
-        return at && sscanf(at + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld", &l->state,
-                             &l->parent, &l->user_ticks) == 3;
-}
-
-bool tool_gone(pid_t pid)
-{
-        struct look l;
-
-        return !look_at(pid, &l) || l.state == 'Z' || l.state == 'X';
-}
-
 /* A child, or the child of one: a pool's workers have a zygote between them and the tool. */
 static bool descends(const struct tool *t, pid_t parent)
 {
-        struct look l;
+        struct peer_look l;
 
-        return parent == t->pid || (look_at(parent, &l) && l.parent == t->pid);
+        return parent == t->pid || (peer_look(parent, &l) && l.parent == t->pid);
 }
 
 int tool_workers(const struct tool *t, pid_t *pids, int max)
@@ -156,19 +123,33 @@ int tool_workers(const struct tool *t, pid_t *pids, int max)
         long ticks = sysconf(_SC_CLK_TCK) / 50 * (long)test_slow(1);
         DIR *proc = opendir("/proc");
         struct dirent *entry;
-        struct look l;
+        struct peer_look l;
         int n = 0;
 
         REQUIRE(proc);
         while (n < max && (entry = readdir(proc))) {
                 pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-                if (pid > 0 && look_at(pid, &l) && l.user_ticks >= ticks &&
+                if (pid > 0 && peer_look(pid, &l) && l.user_ticks >= ticks &&
                                 descends(t, l.parent))
                         pids[n++] = pid;
         }
         (void)closedir(proc);
         return n;
+}
+
+void tool_beside(char *path, size_t size, const char *name)
+{
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+        char *slash;
+
+        REQUIRE(n > 0);
+        self[n] = '\0';
+        slash = strrchr(self, '/');
+        REQUIRE(slash != NULL);
+        *slash = '\0';
+        REQUIRE(snprintf(path, size, "%s/%s", self, name) < (int)size);
 }
 
 size_t tool_lines(const char *text)

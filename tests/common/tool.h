@@ -37,8 +37,8 @@ void tool_run(struct tool *t, const char *format, ...) __attribute__((format(pri
  */
 int tool_workers(const struct tool *t, pid_t *pids, int max);
 
-/* Whether there is no such process, or a zombie at most. */
-bool tool_gone(pid_t pid);
+/* The path of what lies so as seen from the directory of the running program. */
+void tool_beside(char *path, size_t size, const char *name);
 
 size_t tool_lines(const char *text);
 

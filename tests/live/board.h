@@ -26,7 +26,7 @@ __attribute__((unused)) static int living(void)
         int n = 0;
 
         for (int i = 0; i < atomic_load(&board->posted); i++)
-                n += process_lives(atomic_load(&board->pid[i]));
+                n += peer_lives(atomic_load(&board->pid[i]));
         return n;
 }
 
@@ -49,7 +49,7 @@ __attribute__((unused)) static void board_free(void)
         for (int i = 0; i < 16; i++) {
                 pid_t pid = atomic_load(&board->pid[i]);
 
-                if (pid > 0 && process_lives(pid))
+                if (pid > 0 && peer_lives(pid))
                         (void)kill(pid, SIGKILL);
         }
         shared_free(board, sizeof *board);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -115,6 +116,18 @@ static inline void fact_uncover(void)
 {
         atomic_signal_fence(memory_order_seq_cst);
         fact_robust()->list_op_pending = NULL;
+}
+
+/* One of the C library, to be shared with other processes. */
+static inline void fact_robust_mutex(pthread_mutex_t *mutex)
+{
+        pthread_mutexattr_t how;
+
+        REQUIRE(pthread_mutexattr_init(&how) == 0);
+        REQUIRE(pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0);
+        REQUIRE(pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST) == 0);
+        REQUIRE(pthread_mutex_init(mutex, &how) == 0);
+        REQUIRE(pthread_mutexattr_destroy(&how) == 0);
 }
 
 #endif

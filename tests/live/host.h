@@ -5,6 +5,7 @@
 /* What the tests of processes play: host programs with one thread or two, and applications. */
 
 #include "check.h"
+#include "peer.h"
 
 #include <crew/crew.h>
 #include <dirent.h>
@@ -184,46 +185,20 @@ __attribute__((unused)) static void shared_free(void *at, size_t size)
         (void)size;
 }
 
-/* Is there such a process, dead and uncollected ones apart? */
-__attribute__((unused)) static bool process_lives(pid_t pid)
-{
-        char path[64], text[256] = "", *at;
-        FILE *f;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-        f = fopen(path, "re");
-        if (!f)
-                return false;
-        if (!fgets(text, sizeof text, f))
-                text[0] = '\0';
-        (void)fclose(f);
-        at = strrchr(text, ')');
-        return at && at[1] && at[2] != 'Z' && at[2] != 'X';
-}
-
 /* The child of that name, or 0. */
 __attribute__((unused)) static pid_t child_called(pid_t parent, const char *name)
 {
-        char path[300], text[128] = "";
-        pid_t found = 0;
-        struct dirent *e;
         DIR *proc = opendir("/proc");
-        FILE *f;
+        struct dirent *e;
+        pid_t found = 0;
 
         REQUIRE(proc != NULL);
         while (!found && (e = readdir(proc))) {
-                int pid, above = 0;
+                pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+                struct peer_look l;
 
-                if (sscanf(e->d_name, "%d", &pid) != 1)
-                        continue;
-                (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (fscanf(f, "%*d (%100[^)]) %*c %d", text, &above) == 2 && above == parent &&
-                        strcmp(text, name) == 0)
+                if (pid > 0 && peer_look(pid, &l) && l.parent == parent && !strcmp(l.name, name))
                         found = pid;
-                (void)fclose(f);
         }
         (void)closedir(proc);
         return found;

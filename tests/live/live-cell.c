@@ -191,9 +191,9 @@ TEST(tree, "nobody escapes a tree that is killed", "[live][cell]")
                         .out = { CREW_STDIO_PIPE, 0 })));
         REQUIRE_OK(crew_process_start(p));
         pid = escaped(p);
-        REQUIRE(process_lives(pid));
+        REQUIRE(peer_lives(pid));
         CHECK_INT(crew_process_kill_tree(p), >=, 1);
-        CHECK(EVENTUALLY(!process_lives(pid), CREW_S(10)));
+        CHECK(EVENTUALLY(!peer_lives(pid), CREW_S(10)));
         CHECK_INT(join_code(p), ==, -SIGKILL);
         (void)crew_process_free(p);
         while (waitpid(-1, NULL, 0) > 0)
@@ -213,7 +213,7 @@ TEST(left, "what a process left running ends with it, and its cell goes", "[live
         REQUIRE_OK(crew_process_start(p));
         pid = escaped(p);
         CHECK_INT(join_code(p), ==, 0);
-        CHECK(EVENTUALLY(!process_lives(pid), CREW_S(10)));
+        CHECK(EVENTUALLY(!peer_lives(pid), CREW_S(10)));
         (void)crew_process_free(p);
         while (waitpid(-1, NULL, 0) > 0)
                 ;
@@ -246,7 +246,7 @@ TEST(detached, "what a detached process left running goes on", "[live][cell]")
         pid = escaped(p);
         CHECK_INT(join_code(p), ==, 0);
         (void)crew_process_free(p);
-        CHECK(process_lives(pid));
+        CHECK(peer_lives(pid));
         CHECK_INT(cells_of(getpid()), ==, 1);
         REQUIRE(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
         /* Who makes one next removes it. */
@@ -284,7 +284,7 @@ TEST(killed, "what a program that was killed left is removed by the next", "[liv
         REQUIRE_OK(crew_process_kill(app));
         CHECK_INT(join_code(app), ==, -SIGKILL);
         (void)crew_process_free(app);
-        REQUIRE(EVENTUALLY(!process_lives(atomic_load(told)), CREW_S(10)));
+        REQUIRE(EVENTUALLY(!peer_lives(atomic_load(told)), CREW_S(10)));
         /* A program looks once a second for what others left. */
         CHECK(EVENTUALLY(cells_of(pid) == 0 || one_more(), CREW_S(10)));
 }

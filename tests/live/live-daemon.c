@@ -47,7 +47,7 @@ static void application_ends(bool threaded, enum how how, crew_target_fn *target
 
         board_new();
         app = application(threaded, how, target);
-        CHECK(EVENTUALLY(atomic_load(&board->flag[0]) || !process_lives(app), CREW_S(10)));
+        CHECK(EVENTUALLY(atomic_load(&board->flag[0]) || !peer_lives(app), CREW_S(10)));
         if (how == IS_KILLED) {
                 CHECK_INT(living(), ==, 2);
                 if (host_method == CREW_METHOD_FORKSERVER)
@@ -121,7 +121,7 @@ TEST(guardian_killed, "a guardian that was killed is replaced, with all it had",
         first = guardian_of(app);
         CHECK_INT(first, >, 0);
         (void)kill(first, SIGKILL);
-        CHECK(EVENTUALLY(!process_lives(first), CREW_S(5)));
+        CHECK(EVENTUALLY(!peer_lives(first), CREW_S(5)));
         atomic_store(&board->flag[1], 1);
         CHECK(EVENTUALLY(atomic_load(&board->flag[2]), CREW_S(10)));
         second = guardian_of(app);
@@ -131,7 +131,7 @@ TEST(guardian_killed, "a guardian that was killed is replaced, with all it had",
         (void)kill(app, SIGKILL);
         REQUIRE(waitpid(app, NULL, 0) == app);
         CHECK(EVENTUALLY(living() == 0, CREW_MS(500)));
-        CHECK(EVENTUALLY(!process_lives(second), CREW_S(1)));
+        CHECK(EVENTUALLY(!peer_lives(second), CREW_S(1)));
         board_free();
 }
 
@@ -149,7 +149,7 @@ TEST(guardian_stopped, "a guardian that does not answer is replaced", "[live][pr
         CHECK_INT(first, >, 0);
         (void)kill(first, SIGSTOP);
         REQUIRE_OK(start_daemon(spin));
-        CHECK(EVENTUALLY(!process_lives(first), CREW_S(1)));
+        CHECK(EVENTUALLY(!peer_lives(first), CREW_S(1)));
         CHECK_INT(guardian_of(getpid()), !=, first);
         CHECK(EVENTUALLY(all_posted(2), CREW_S(5)));
         for (int i = 0; i < 2; i++)

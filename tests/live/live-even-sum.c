@@ -297,9 +297,9 @@ static void check_gone(const pid_t *pids, int n)
         int64_t until = peer_now() + test_slow(PEER_MS(1000));
 
         for (int i = 0; i < n; i++) {
-                while (!tool_gone(pids[i]) && peer_now() < until)
+                while (peer_lives(pids[i]) && peer_now() < until)
                         peer_pause(PEER_MS(1));
-                if (!CHECK(tool_gone(pids[i])))
+                if (!CHECK(!peer_lives(pids[i])))
                         INFO("worker %d of %d runs", i + 1, n);
         }
 }

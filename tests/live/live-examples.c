@@ -3,6 +3,7 @@
 /* The programs of docs/examples print what they promise, each on a terminal of its own. */
 
 #include "check.h"
+#include "tool.h"
 
 #include <crew/crew.h>
 #include <ctype.h>
@@ -30,16 +31,10 @@ struct run {
 /* build/tests/live-examples -> build/docs/examples/NAME */
 static void find(char *path, size_t size, const char *name)
 {
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-        char *slash;
+        char place[64];
 
-        REQUIRE(n > 0);
-        self[n] = '\0';
-        slash = strrchr(self, '/');
-        REQUIRE(slash != NULL);
-        *slash = '\0';
-        REQUIRE(snprintf(path, size, "%s/../docs/examples/%s", self, name) < (int)size);
+        (void)snprintf(place, sizeof place, "../docs/examples/%s", name);
+        tool_beside(path, size, place);
 }
 
 /* Runs of digits become one '#': process numbers differ. */

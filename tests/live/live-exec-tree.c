@@ -35,7 +35,7 @@ static void all_gone(const pid_t *pids, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
                 INFO("process %d", (int)pids[i]);
-                CHECK(EVENTUALLY(!process_lives(pids[i]), CREW_S(10)));
+                CHECK(EVENTUALLY(!peer_lives(pids[i]), CREW_S(10)));
         }
 }
 
@@ -55,7 +55,7 @@ TEST_HOSTS(tree, "children and theirs are killed, whatever they ignore", "[live]
         CHECK_INT(crew_process_kill_tree(p), >=, 3);
         CHECK_INT(join_code(p), ==, -SIGKILL);
         all_gone(pids, 3);
-        CHECK(process_lives(sibling[0]));
+        CHECK(peer_lives(sibling[0]));
         REQUIRE_OK(crew_process_kill(other));
         CHECK_INT(join_code(other), ==, -SIGKILL);
         (void)crew_process_free(other);
@@ -76,7 +76,7 @@ TEST(left, "a session is killed after its leader has ended", "[live][exec]")
                         plant("(exec >/dev/null; exec sleep 60) & echo $!", flags[i], pids, 1);
 
                 CHECK_INT(join_code(p), ==, 0);
-                CHECK(process_lives(pids[0]));
+                CHECK(peer_lives(pids[0]));
                 CHECK_INT(crew_process_kill_tree(p), ==, 1);
                 all_gone(pids, 1);
                 CHECK_INT(crew_process_kill_tree(p), ==, 0);
@@ -149,7 +149,7 @@ static void kill_planted(int method)
         CHECK_INT(join_code(p), ==, -SIGKILL);
         for (int i = 0; i < 2; i++) {
                 INFO("process %d", (int)pids[i]);
-                CHECK(EVENTUALLY(!process_lives(pids[i]), CREW_S(10)));
+                CHECK(EVENTUALLY(!peer_lives(pids[i]), CREW_S(10)));
         }
 }
 

@@ -264,9 +264,9 @@ TEST(daemons, "a program that is a daemon ends with the host", "[live][exec]")
                 if (app == 0)
                         start_daemon(pid, threaded);
                 REQUIRE(EVENTUALLY(atomic_load(pid) != 0, CREW_S(10)));
-                CHECK(process_lives(atomic_load(pid)));
+                CHECK(peer_lives(atomic_load(pid)));
                 REQUIRE(kill(app, SIGKILL) == 0 && waitpid(app, &status, 0) == app);
-                CHECK(EVENTUALLY(!process_lives(atomic_load(pid)), CREW_S(10)));
+                CHECK(EVENTUALLY(!peer_lives(atomic_load(pid)), CREW_S(10)));
         }
         shared_free(pid, sizeof *pid);
 }

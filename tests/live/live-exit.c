@@ -171,7 +171,7 @@ TEST(exit_in_handler, "exit from a signal handler ends in bounded time", "[live]
                 }
                 (void)usleep(10000 + 1000 * (unsigned)(round % 7));
                 (void)kill(app, SIGUSR1);
-                CHECK(EVENTUALLY(!process_lives(app), CREW_S(3)));
+                CHECK(EVENTUALLY(!peer_lives(app), CREW_S(3)));
                 (void)kill(app, SIGKILL);
                 REQUIRE(waitpid(app, &status, 0) == app);
                 CHECK(WIFEXITED(status) || WTERMSIG(status) == SIGUSR1);

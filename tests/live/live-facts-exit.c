@@ -163,17 +163,6 @@ TEST(flush_hangs, "fact 11: fflush(NULL) hangs while a thread reads from stdin",
         peer_memory_free(notes, sizeof *notes);
 }
 
-static void robust_mutex(pthread_mutex_t *mutex)
-{
-        pthread_mutexattr_t how;
-
-        REQUIRE(pthread_mutexattr_init(&how) == 0);
-        REQUIRE(pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0);
-        REQUIRE(pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST) == 0);
-        REQUIRE(pthread_mutex_init(mutex, &how) == 0);
-        REQUIRE(pthread_mutexattr_destroy(&how) == 0);
-}
-
 static int lock_within(pthread_mutex_t *mutex, int64_t ns)
 {
         struct timespec until;
@@ -231,7 +220,7 @@ TEST(cached_tid, "fact 9: in a child of bare clone3 a robust mutex names the par
 {
 #ifdef __GLIBC__
         notes = peer_memory(sizeof *notes);
-        robust_mutex(&notes->mutex);
+        fact_robust_mutex(&notes->mutex);
         (void)kill_owner(false);
         CHECK_INT(notes->mutex.__data.__lock & FUTEX_TID_MASK, ==, crew__sys_gettid());
         CHECK_INT(lock_within(&notes->mutex, PEER_MS(50)), ==, ETIMEDOUT);
@@ -246,7 +235,7 @@ TEST(repaired_tid, "fact 9: with its TID and list set right it names the child",
         int r;
 
         notes = peer_memory(sizeof *notes);
-        robust_mutex(&notes->mutex);
+        fact_robust_mutex(&notes->mutex);
         (void)kill_owner(true);
         r = lock_within(&notes->mutex, FACT_SOON);
         CHECK_INT(r, ==, EOWNERDEAD);

@@ -213,17 +213,6 @@ TEST(each_step, "fact 20: SIGKILL after any instruction of lock and unlock leave
         unshare_it(s);
 }
 
-static void robust_mutex(pthread_mutex_t *mutex)
-{
-        pthread_mutexattr_t how;
-
-        REQUIRE(pthread_mutexattr_init(&how) == 0);
-        REQUIRE(pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED) == 0);
-        REQUIRE(pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST) == 0);
-        REQUIRE(pthread_mutex_init(mutex, &how) == 0);
-        REQUIRE(pthread_mutexattr_destroy(&how) == 0);
-}
-
 static void hold_around_mutex(void *arg)
 {
         struct shared *s = arg;
@@ -240,7 +229,7 @@ TEST(one_slot, "fact 21: a robust mutex clears the slot, and a dead owner stays 
         struct shared *s = share();
         pid_t pid;
 
-        robust_mutex(&s->mutex);
+        fact_robust_mutex(&s->mutex);
         pid = start(hold_around_mutex, s);
         peer_kill(pid);
         CHECK_INT(atomic_load(&s->word), ==, pid);

@@ -14,27 +14,14 @@
 static const char *const linkings[] = { "guest", "guest-fixed", "guest-stripped",
         "guest-nameless" };
 
-/* build/tests/live-guests -> build/tests/guests/NAME */
-static void find(char *path, size_t size, const char *name)
-{
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-        char *slash;
-
-        REQUIRE(n > 0);
-        self[n] = '\0';
-        slash = strrchr(self, '/');
-        REQUIRE(slash != NULL);
-        *slash = '\0';
-        REQUIRE(snprintf(path, size, "%s/guests/%s", self, name) < (int)size);
-}
-
 static void run(struct tool *t, const char *name, const char *mode)
 {
         static char path[PATH_MAX], plugin[PATH_MAX];
+        char place[64];
 
-        find(path, sizeof path, name);
-        find(plugin, sizeof plugin, "libguest-plugged.so");
+        (void)snprintf(place, sizeof place, "guests/%s", name);
+        tool_beside(path, sizeof path, place);
+        tool_beside(plugin, sizeof plugin, "guests/libguest-plugged.so");
         (void)setenv("GUEST_PLUGIN", plugin, 1);
         (void)setenv("GUEST_MODE", mode, 1);
         t->path = path;

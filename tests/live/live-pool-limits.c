@@ -32,15 +32,6 @@ CREW_TASK(look, int, struct bounds)(crew_task *t, const int *in, struct bounds *
         return 0;
 }
 
-static int die(crew_task *t, const void *arg, size_t size)
-{
-        (void)t;
-        (void)arg;
-        (void)size;
-        (void)raise(SIGKILL);
-        return 0;
-}
-
 /* The last processor that this process may use. */
 static unsigned last_processor(void)
 {
@@ -74,13 +65,15 @@ static void bounds_of(int method)
                 .processor = (int)cpu,
                 .files = 77 };
         crew_auto(pool) p = NULL;
+        int sig = SIGKILL;
 
         REQUIRE_OK(crew_pool_new(&p, 1,
                 CREW_OPT(pool, .method = method, .limits = &limits, .nice = 3, .cpus = &cpu,
                         .n_cpus = 1)));
         check_bounds(p, &wanted);
         /* The one that replaces it has them, too; the program itself never had. */
-        CHECK_INT(crew_pool_apply(p, die, NULL, 0, NULL, 0, CREW_S(20), NULL), ==, -EOWNERDEAD);
+        CHECK_INT(crew_pool_apply(p, task_die, &sig, sizeof sig, NULL, 0, CREW_S(20), NULL), ==,
+                -EOWNERDEAD);
         check_bounds(p, &wanted);
         CHECK_INT(getpriority(PRIO_PROCESS, 0), ==, wanted.nice - 3);
 }

@@ -32,15 +32,6 @@ static int change_root(crew_task *t, const void *arg, size_t size)
         return crew_task_fail(t, -EIO, "chroot answered %d", chroot("/"));
 }
 
-static int die(crew_task *t, const void *arg, size_t size)
-{
-        (void)t;
-        (void)arg;
-        (void)size;
-        (void)raise(SIGKILL);
-        return 0;
-}
-
 static int put_in_queue(crew_task *t, const void *arg, size_t size)
 {
         crew_queue *q;
@@ -129,12 +120,12 @@ TEST_FRESH(sandboxed, "they are in the sandbox, and a violation is told as ever"
 TEST_FRESH(replaced, "a worker that dies is replaced, and costs one task")
 {
         crew_auto(pool) p = NULL;
-        int one = 5, out = 0;
+        int one = 5, out = 0, sig = SIGKILL;
 
         REQUIRE_OK(crew_pool_new(&p, 1, CREW_OPT(pool, .method = method)));
         for (int i = 0; i < 3; i++) {
-                CHECK_INT(crew_pool_apply(p, die, NULL, 0, NULL, 0, CREW_S(20), NULL), ==,
-                        -EOWNERDEAD);
+                CHECK_INT(crew_pool_apply(p, task_die, &sig, sizeof sig, NULL, 0, CREW_S(20), NULL),
+                        ==, -EOWNERDEAD);
                 CHECK_INT(square_apply(p, &one, &out, CREW_S(20), NULL), ==, 0);
                 CHECK_INT(out, ==, 25);
         }

@@ -173,7 +173,7 @@ TEST_METHODS(
         REQUIRE_OK(host_launch(&p, sleep_long, NULL, NULL));
         pid = crew_process_pid(p);
         CHECK(crew_process_free(p) == NULL);
-        CHECK(process_lives(pid));
+        CHECK(peer_lives(pid));
         CHECK_INT(crew_active_children(active, 1), ==, 1);
         CHECK(active[0] == NULL);
         CHECK(kill(pid, SIGKILL) == 0);

@@ -54,7 +54,7 @@ TEST(invisible, "a host of one thread sees nothing of its children", "[live][pro
                         &p, i % 2 ? give : end_by, (void *)(intptr_t)(i % 2 ? i : SIGTERM), NULL));
                 CHECK_INT(waitpid(-1, NULL, 0), ==, -1);
                 CHECK_INT(errno, ==, ECHILD);
-                CHECK(EVENTUALLY(!process_lives(crew_process_pid(p)), CREW_S(5)));
+                CHECK(EVENTUALLY(!peer_lives(crew_process_pid(p)), CREW_S(5)));
                 CHECK_INT(waitpid(-1, NULL, WNOHANG), ==, -1);
                 CHECK_INT(join_code(p), ==, i % 2 ? i : -SIGTERM);
         }

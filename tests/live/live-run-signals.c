@@ -277,30 +277,20 @@ TEST(slots, "SIGUSR1 adds a slot and SIGUSR2 takes one away", "[live][run]")
         scratch_leave(path);
 }
 
-static char state_of(pid_t pid)
+static bool is_stopped(pid_t pid)
 {
-        char path[64], text[512], *at;
-        int fd;
-        ssize_t n;
+        struct peer_look l;
 
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return 0;
-        n = read(fd, text, sizeof text - 1);
-        (void)close(fd);
-        text[n > 0 ? n : 0] = 0;
-        at = strrchr(text, ')');
-        return at ? at[2] : 0;
+        return peer_look(pid, &l) && l.state == 'T';
 }
 
 static bool await_state(pid_t pid, bool stopped)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
 
-        while ((state_of(pid) == 'T') != stopped && peer_now() < until)
+        while (is_stopped(pid) != stopped && peer_now() < until)
                 peer_pause(PEER_MS(1));
-        return CHECK_INT(state_of(pid) == 'T', ==, stopped);
+        return CHECK_INT(is_stopped(pid), ==, stopped);
 }
 
 TEST(stopped, "Ctrl-Z stops the run and its jobs, whose time does not run on; fg resumes them",
@@ -322,7 +312,7 @@ TEST(stopped, "Ctrl-Z stops the run and its jobs, whose time does not run on; fg
                 CHECK(await_state(job[n - 1], true));
                 /* Longer than its time. */
                 peer_pause(PEER_MS(400));
-                CHECK_INT(state_of(job[n - 1]), ==, 'T');
+                CHECK(is_stopped(job[n - 1]));
                 (void)kill(s.pid, SIGCONT);
                 CHECK(await_state(s.pid, false));
         }

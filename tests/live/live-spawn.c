@@ -347,7 +347,7 @@ TEST(invisible, "waitpid(-1) sees the fork server, and no child of it", "[live][
         server = server_of(getpid());
         REQUIRE_OK(crew_process_launch(
                 &p, give, NULL, CREW_OPT(process, .method = CREW_METHOD_FORKSERVER)));
-        CHECK(EVENTUALLY(!process_lives(crew_process_pid(p)), CREW_S(5)));
+        CHECK(EVENTUALLY(!peer_lives(crew_process_pid(p)), CREW_S(5)));
         CHECK_INT(waitpid(-1, NULL, WNOHANG | __WALL), ==, 0);
         CHECK_INT(join_code(p), ==, 0);
         CHECK_INT(kill(server, SIGKILL), ==, 0);

@@ -78,15 +78,6 @@ TEST(even_sum, "a trace has each task of even-sum once, on its worker's track", 
         check_lines(text);
 }
 
-static int die(crew_task *t, const void *arg, size_t size)
-{
-        (void)t;
-        (void)arg;
-        (void)size;
-        (void)raise(SIGKILL);
-        return 0;
-}
-
 static int leave(void *arg)
 {
         return *(int *)arg;
@@ -98,7 +89,7 @@ TEST(deaths, "a trace has starts, ends, waits and what the sandbox refused", "[l
         crew_auto(process) child = NULL;
         crew_auto(pool) pool = NULL;
         crew_auto(queue) q = NULL;
-        int n = 3;
+        int n = 3, sig = SIGKILL;
 
         /* This process reads its environment at the first event. */
         TEST_ALLOW_FDS(5);
@@ -110,7 +101,7 @@ TEST(deaths, "a trace has starts, ends, waits and what the sandbox refused", "[l
         REQUIRE_OK(crew_queue_new(&q, 1, CREW_OPT(queue, .name = "empty")));
         CHECK_INT(CREW_GET(q, &n, CREW_MS(1)), ==, -ETIMEDOUT);
         REQUIRE_OK(crew_pool_new(&pool, 1, CREW_OPT(pool, .name = "deadly", .sandbox = "none")));
-        CHECK(crew_pool_apply(pool, die, NULL, 0, NULL, 0, CREW_S(10), NULL) < 0);
+        CHECK(crew_pool_apply(pool, task_die, &sig, sizeof sig, NULL, 0, CREW_S(10), NULL) < 0);
         CHECK_INT(crew_pool_apply(pool, task_nothing, NULL, 0, NULL, 0, CREW_S(10), NULL), ==, 0);
         pool = crew_pool_free(pool);
         read_trace(text, sizeof text);

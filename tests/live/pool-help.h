@@ -4,6 +4,7 @@
 
 /* What the pool's tests share: warm-up, pools, and tasks. */
 
+#include "peer.h"
 #include "wait-help.h"
 
 #include <crew/pool.h>
@@ -163,30 +164,12 @@ UNUSED static void pause_ms(int ms)
                 ;
 }
 
-/* Does that process run no more? One that waits to be collected by init counts as ended. */
-static inline bool has_ended(pid_t pid)
-{
-        char path[64], text[512], *at;
-        FILE *f;
-        size_t n;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-        f = fopen(path, "re");
-        if (!f)
-                return true;
-        n = fread(text, 1, sizeof text - 1, f);
-        (void)fclose(f);
-        text[n] = 0;
-        at = strrchr(text, ')');
-        return !at || at[2] == 'Z' || at[2] == 'X';
-}
-
 /* In that time, stretched. */
 UNUSED static bool gone_within(pid_t pid, int ms)
 {
         int64_t until = crew_clock() + test_slow(CREW_MS(ms));
 
-        while (!has_ended(pid)) {
+        while (peer_lives(pid)) {
                 if (crew_clock() > until)
                         return false;
                 pause_ms(1);

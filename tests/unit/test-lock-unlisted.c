@@ -114,7 +114,8 @@ TEST(alive, "an owner that lives keeps its lock", "[unit][lock]")
         unshare_it(s);
 }
 
-TEST(polled, "callers that never wait find a dead owner too", "[unit][lock]")
+/* Takes it again and again with so much patience, while that ends so. */
+static void retake(int64_t patience, int in_vain)
 {
         struct shared *s = share();
         int64_t until;
@@ -124,30 +125,22 @@ TEST(polled, "callers that never wait find a dead owner too", "[unit][lock]")
         peer_kill(start_holder(s));
         until = peer_now() + test_slow(CREW_S(2));
         do {
-                r = take(s, &hold, CREW_NOW);
-        } while (r == -EAGAIN && peer_now() < until);
+                r = take(s, &hold, patience);
+        } while (r == in_vain && peer_now() < until);
         CHECK_INT(r, ==, CREW__OWNER_DIED);
         if (r >= 0)
                 crew__lock_release(&s->lock, &hold);
         unshare_it(s);
 }
 
+TEST(polled, "callers that never wait find a dead owner too", "[unit][lock]")
+{
+        retake(CREW_NOW, -EAGAIN);
+}
+
 TEST(short_waits, "waits shorter than two slices find a dead owner too", "[unit][lock]")
 {
-        struct shared *s = share();
-        int64_t until;
-        crew__hold hold;
-        int r;
-
-        peer_kill(start_holder(s));
-        until = peer_now() + test_slow(CREW_S(2));
-        do {
-                r = take(s, &hold, CREW_MS(5));
-        } while (r == -ETIMEDOUT && peer_now() < until);
-        CHECK_INT(r, ==, CREW__OWNER_DIED);
-        if (r >= 0)
-                crew__lock_release(&s->lock, &hold);
-        unshare_it(s);
+        retake(CREW_MS(5), -ETIMEDOUT);
 }
 
 /* Looking for the owner takes a descriptor: having none left says nothing about the owner. */
