@@ -19,7 +19,7 @@ enum { VICTIM_REFUSED = 98 };
 pid_t victim_start(void (*fn)(void *), void *arg);
 void victim_ready(void);
 
-/* One instruction; false when the victim has ended (and is reaped). */
+/* One instruction, or a whole look at the clock; false when the victim has ended (and is reaped). */
 bool victim_step(pid_t pid);
 
 /* Steps until holds(arg), at most `most` steps; the number of steps, or -1. */
