@@ -43,6 +43,12 @@ struct view_column {
         void (*get)(const struct view *v, const void *info, struct view_value *value);
 };
 
+/* A column and its getter, get_NAME(). */
+#define COLUMN(name_, title_, type_, shown_, help_)                                                \
+        {                                                                                          \
+#name_, title_, help_, type_, shown_, get_##name_                                  \
+        }
+
 struct view_table {
         const char *what; /* "processes": the key in JSON */
         const struct view_column *columns;
@@ -55,6 +61,9 @@ extern const struct view_table view_processes, view_queues;
 /* The value of a column; unknown ones are set so. */
 void view_get(const struct view *v, const struct view_column *c, const void *info,
         struct view_value *value);
+
+/* How much a counter grew since the snapshot before, as a rate; unknown if there was none. */
+void view_set_rate(const struct view *v, struct view_value *value, int64_t grown);
 
 /* As a person reads it, "-" if unknown. */
 void view_text(

@@ -62,16 +62,6 @@ static bool is_pool(const crew_process_info *p)
         return p->role == CREW_ROLE_POOL;
 }
 
-/* How much a counter grew since the snapshot before, per second, in tenths. */
-static void rate(const struct view *view, struct view_value *v, int64_t grown)
-{
-        int64_t took =
-                view->before ? crew_snapshot_time(view->now) - crew_snapshot_time(view->before) : 0;
-
-        if (took > 0 && grown >= 0)
-                number(v, (int64_t)((double)grown * 1e10 / (double)took));
-}
-
 /* The same process in the snapshot before. */
 static const crew_process_info *earlier(const struct view *view, const crew_process_info *p)
 {
@@ -184,7 +174,7 @@ PROCESS(done_rate)
         const crew_process_info *was = earlier(view, p);
 
         if (was && (is_worker(p) || is_pool(p)))
-                rate(view, v, (int64_t)(p->done - was->done));
+                view_set_rate(view, v, (int64_t)(p->done - was->done));
 }
 
 /* The task times of a worker: since the snapshot before, or ever. */
@@ -362,11 +352,6 @@ POOL_NUMBER(submitted, submitted)
 POOL_NUMBER(failed, failed)
 POOL_NUMBER(queued, queued)
 POOL_NUMBER(replaced, replaced)
-
-#define COLUMN(name_, title_, type_, shown_, help_)                                                \
-        {                                                                                          \
-#name_, title_, help_, type_, shown_, get_##name_                                  \
-        }
 
 static const struct view_column process_columns[] = {
         COLUMN(pid, "PID", VIEW_NUMBER, true, "process id"),

@@ -112,21 +112,13 @@ static const crew_queue_info *earlier(const struct view *view, const crew_queue_
         return NULL;
 }
 
-static void rate(const struct view *view, struct view_value *v, uint32_t grown)
-{
-        int64_t took = crew_snapshot_time(view->now) - crew_snapshot_time(view->before);
-
-        if (took > 0)
-                number(v, (uint64_t)((double)grown * 1e10 / (double)took));
-}
-
 QUEUE(put_rate)
 {
         Q;
         const crew_queue_info *was = earlier(view, q);
 
         if (was)
-                rate(view, v, q->put - was->put);
+                view_set_rate(view, v, q->put - was->put);
 }
 
 QUEUE(get_rate)
@@ -135,7 +127,7 @@ QUEUE(get_rate)
         const crew_queue_info *was = earlier(view, q);
 
         if (was)
-                rate(view, v, q->got - was->got);
+                view_set_rate(view, v, q->got - was->got);
 }
 
 QUEUE(sleepers)
@@ -198,11 +190,6 @@ LOCK(put_lock, alive, q->producers.alive, q->producers.thread && q->producers.al
 LOCK(get_lock, thread, q->consumers.thread, q->consumers.thread)
 LOCK(get_lock, pid, q->consumers.pid, q->consumers.pid)
 LOCK(get_lock, alive, q->consumers.alive, q->consumers.thread && q->consumers.alive >= 0)
-
-#define COLUMN(name_, title_, type_, shown_, help_)                                                \
-        {                                                                                          \
-#name_, title_, help_, type_, shown_, get_##name_                                  \
-        }
 
 static const struct view_column columns[] = {
         COLUMN(owner, "OWNER", VIEW_NUMBER, true,

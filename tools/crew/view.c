@@ -32,6 +32,16 @@ void view_get(const struct view *v, const struct view_column *c, const void *inf
         c->get(v, info, value);
 }
 
+void view_set_rate(const struct view *v, struct view_value *value, int64_t grown)
+{
+        int64_t took = v->before ? crew_snapshot_time(v->now) - crew_snapshot_time(v->before) : 0;
+
+        if (took <= 0 || grown < 0)
+                return;
+        value->known = true;
+        value->number = (int64_t)((double)grown * 1e10 / (double)took);
+}
+
 static void human_bytes(uint64_t n, char *to, size_t size)
 {
         static const char units[] = "BKMGTPE";
