@@ -49,6 +49,7 @@ static const struct {
         { "seq 102 | run -j8 --shell 'exit 1;'", "", "102 of 102", 101 },
         { "run --shell 'kill -9 $$; : {}' ::: a", "", "(1 × SIGKILL)", 1 },
         { "run nosuchprogram ::: a b c", "", "job 1: cannot run 'nosuchprogram': No such file or directory\n", 127 },
+        { "run 'echo a' ::: b", "", "cannot run 'echo a': No such file or directory; a line for the shell needs --shell\n", 127 },
         { "run -j1 /etc/passwd ::: a b c", "", "1 of 1 job failed (1 × exit 126)", 126 },
         { "run -j1 {} ::: nosuchprogram true", "", "1 of 2 jobs failed", 1 },
         { "run --nonsense", "", "there is no option '--nonsense'", 255 },

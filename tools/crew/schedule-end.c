@@ -140,14 +140,17 @@ static void tell_not_started(struct run *run, const struct job *j)
         struct template_values v = { j->values.at, j->values.n, j->seq, j->slot };
         struct bytes name = { 0 };
         char **argv;
+        bool line;
 
         if (!j->not_started || run->untold++ >= MOST_NOT_STARTED)
                 return;
         argv = template_argv(run->maker.command, &v);
         quote_visible(&name, argv[0] ? argv[0] : "", argv[0] ? strlen(argv[0]) : 0);
         progress_clear(&run->progress);
-        cli_complain("job %llu: cannot run '%s': %s", (unsigned long long)j->seq,
-                bytes_ended(&name), strerror(-j->not_started));
+        line = j->not_started == -ENOENT && argv[0] && strchr(argv[0], ' ');
+        cli_complain("job %llu: cannot run '%s': %s%s", (unsigned long long)j->seq,
+                bytes_ended(&name), strerror(-j->not_started),
+                line ? "; a line for the shell needs --shell" : "");
         bytes_free(&name);
         free(argv);
 }
