@@ -281,7 +281,9 @@ TEST(closing, "a zygote that is stopped or killed does not keep a pool from clos
 
                 CHECK_INT(twice(p, 1), ==, 2);
                 CHECK_INT(crew_pool_close(p), ==, 0);
-                CHECK_INT(kill(zygote, sig), ==, 0);
+                /* Nothing is left to do, so it may have been told to end, and have ended. */
+                if (kill(zygote, sig) < 0)
+                        CHECK_INT(errno, ==, ESRCH);
                 CHECK_INT(crew_pool_join(p, CREW_S(10)), >=, 0);
                 check_free(p, zygote);
         }
