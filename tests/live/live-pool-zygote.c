@@ -10,6 +10,7 @@
 #include "pool/pool.h"
 
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 POOL_WARM_UP
 
@@ -49,13 +50,19 @@ int __wrap_crew__zygote_release(crew__zygote *z, unsigned row);
 int __real_crew__zygote_await(crew__zygote *z, int64_t deadline);
 int __wrap_crew__zygote_await(crew__zygote *z, int64_t deadline);
 
-/* An answer that was on its way is dropped: the question stays. */
+/* An answer that was on its way is not seen: the question stays. For who would wait for more of
+ * them it is not there, either. */
 int __wrap_crew__zygote_birth(crew__zygote *z, crew__birth *birth)
 {
+        char answer[64];
+
         happen(ASKED, z);
-        return atomic_load(&scene.zygote) && scene.phase == ASKED && scene.sig == SIGSTOP
-                       ? 0
-                       : __real_crew__zygote_birth(z, birth);
+        if (!atomic_load(&scene.zygote) || scene.phase != ASKED || scene.sig != SIGSTOP)
+                return __real_crew__zygote_birth(z, birth);
+        while (scene.impatient &&
+                recv(crew__zygote_births_fd(z), answer, sizeof answer, MSG_DONTWAIT) > 0)
+                ;
+        return 0;
 }
 
 int __wrap_crew__zygote_release(crew__zygote *z, unsigned row)
