@@ -13,7 +13,7 @@ POOL_WARM_UP
 struct board {
         crew_pool *pool;
         crew_result *result;
-        int calls, join, get, submit, end;
+        int calls, go, join, get, submit, end;
 };
 
 static int calls_of(struct board *b)
@@ -23,9 +23,7 @@ static int calls_of(struct board *b)
 
 static bool called(struct board *b, int n)
 {
-        for (int i = 0; i < 5000 && calls_of(b) < n; i++)
-                pause_ms(1);
-        return calls_of(b) >= n;
+        return SOON(calls_of(b) >= n);
 }
 
 static void again(crew_result *r, void *user)
@@ -108,6 +106,7 @@ static void end_it(crew_result *r, void *user)
         struct board *b = user;
 
         if (calls_of(b) == 0) {
+                CHECK(SOON(__atomic_load_n(&b->go, __ATOMIC_SEQ_CST) == 1));
                 CHECK_INT(crew_pool_close(b->pool), ==, 0);
                 b->join = crew_pool_join(b->pool, CREW_S(1));
                 b->end = crew_pool_terminate(b->pool, CREW_MS(10));
@@ -123,6 +122,7 @@ TEST(callback_ends, "a callback may terminate the pool and free its result", "[l
 
         for (int i = 0; i < 50; i++)
                 (void)start_sleep(p, i ? 2000 : 1, CREW_OPT(task, .done = end_it, .user = &b));
+        __atomic_store_n(&b.go, 1, __ATOMIC_SEQ_CST);
         CHECK(called(&b, 50));
         CHECK_INT(b.join, ==, -EDEADLK);
         CHECK_INT(b.end, ==, 0);

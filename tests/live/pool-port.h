@@ -9,15 +9,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Waits until it holds, for at most 10 s. */
-#define SOON(condition)                                                                            \
-        (__extension__({                                                                           \
-                int64_t until_ = crew_clock() + test_slow(CREW_S(10));                             \
-                while (!(condition) && crew_clock() < until_)                                      \
-                        pause_ms(1);                                                               \
-                (condition);                                                                       \
-        }))
-
 /* Workers share no memory with the case: what they count, they write into a pipe that they keep. */
 struct tally {
         int fd[2];
