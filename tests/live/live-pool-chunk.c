@@ -14,19 +14,22 @@ struct source {
         int error;             /* instead of the end */
         int pause;             /* ms before each */
         crew_queue *log;
-        int seen; /* slow: what the log had first was seen before that item */
 };
+
+enum { WAITS_AT = 20 };
 
 static int next_order(void *user, const void **item, size_t *size)
 {
         struct source *s = user;
         int logged;
 
-        if (s->pause) {
+        /* Slow: and long after the first item was due it waits for that to run. */
+        if (s->pause)
                 pause_ms(s->pause);
-                if (!s->seen && crew_queue_get_exact(s->log, &logged, sizeof logged, CREW_NOW) == 0)
-                        s->seen = s->order.number + 1;
-        }
+        if (s->pause && s->order.number + 1 == WAITS_AT)
+                CHECK_INT(
+                        crew_queue_get_exact(s->log, &logged, sizeof logged, test_slow(CREW_S(10))),
+                        ==, 0);
         if (s->order.number + 1 == s->end)
                 return s->error;
         s->order.number++;
@@ -149,10 +152,15 @@ static int first_within(crew_pool *p, size_t chunk, size_t window, int64_t timeo
 TEST(record, "a chunk goes to a worker at once, and a chunk of one alone", "[live][pool][chunk]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
+        int r = 1;
 
-        /* What a batch has done is shown when it ends, and its third item does not. */
-        warm_up(p);
-        CHECK_INT(first_within(p, 8, 0, CREW_MS(200)), ==, -ETIMEDOUT);
+        /* What a batch has done is shown when it ends, and its third item does not. Whoever is kept
+         * from running while a chunk is gathered sends what there is of it. */
+        for (int i = 0; i < 5 && r == 1; i++) {
+                warm_up(p);
+                r = first_within(p, 8, 0, CREW_MS(200));
+        }
+        CHECK_INT(r, ==, -ETIMEDOUT);
         warm_up(p);
         CHECK_INT(first_within(p, 1, 0, CREW_S(5)), ==, 1);
         warm_up(p);
@@ -225,7 +233,9 @@ TEST(deadlines, "the late item of a chunk is ended, and nothing else", "[live][p
         s.every = 400;
         s.offset = 100;
         s.as = SLEEPS;
-        check_all(p, s, false, CREW_OPT(task, .chunk = 64, .deadline = test_slow(CREW_MS(150))), 1);
+        /* No other item may be kept from running for so long. */
+        check_all(p, s, false,
+                CREW_OPT(task, .chunk = 64, .deadline = CREW_S(2) + test_slow(CREW_MS(150))), 1);
         (void)crew_pool_free(p);
         (void)crew_queue_free(log);
 }
@@ -253,6 +263,23 @@ TEST(stuck, "what is behind a stuck item of its chunk runs elsewhere", "[live][p
         (void)crew_queue_free(log);
 }
 
+/* How much the first call asks for. Less than a window if it was kept from running meanwhile: what
+ * is gathered for long is sent, and what has ended is returned. */
+static int first_pull(crew_pool *p, bool unordered, int most)
+{
+        int pulled = 0;
+
+        for (int i = 0; i < 5 && pulled != most; i++) {
+                struct source s = orders(NULL, INT_MAX);
+                crew_auto(imap) it = start(p, &s, unordered, CREW_OPT(task, .chunk = 16));
+                crew_item item;
+
+                REQUIRE(crew_imap_next(it, &item, CREW_S(10)) == 1);
+                pulled = s.order.number + 1;
+        }
+        return pulled;
+}
+
 TEST(window, "no more items are under way than the window has", "[live][pool][chunk]")
 {
         static const size_t windows[] = { 0, 1, 7, 64, 1000 };
@@ -268,11 +295,11 @@ TEST(window, "no more items are under way than the window has", "[live][pool][ch
                 for (int n = 0; n < 3000; n++) {
                         REQUIRE(crew_imap_next(it, &item, CREW_S(10)) == 1);
                         over += s.order.number + 1 - n > most;
-                        if (n == 0 && !window)
-                                CHECK_INT(s.order.number + 1, ==, most);
                 }
                 CHECK_INT(over, ==, 0);
                 (void)crew_imap_free(it);
+                if (!window)
+                        CHECK_INT(first_pull(p, i % 2, most), ==, most);
         }
 }
 
@@ -310,16 +337,15 @@ TEST(slow_source, "what a slow source yielded is not kept until its chunk is ful
 {
         crew_queue *log = NULL;
         crew_pool *p = prepare(&log, 2, (crew_pool_options){ 0 });
-        struct source s = orders(log, 300);
+        struct source s = orders(log, 2000);
         crew_imap *it;
         crew_item item;
 
         s.pause = 5;
-        it = start(p, &s, false, CREW_OPT(task, .chunk = 200));
+        it = start(p, &s, false, CREW_OPT(task, .chunk = 1000));
         CHECK_INT(crew_imap_next(it, &item, CREW_S(20)), ==, 1);
         CHECK_INT(item.index, ==, 0);
-        CHECK_INT(s.seen, >, 0);
-        CHECK_INT(s.order.number, <, 150);
+        CHECK_INT(s.order.number, <, 999);
         (void)crew_imap_free(it);
         (void)crew_pool_free(p);
         (void)crew_queue_free(log);
@@ -350,7 +376,11 @@ TEST(ended_pool, "a pool that ends in the middle of a chunk answers for all of i
                 }
                 CHECK_INT(r, ==, -ESHUTDOWN);
                 CHECK_INT(n, ==, s.order.number + 1);
-                CHECK(way / 2 ? cancelled > 0 : cancelled == 0);
+                if (way / 2 == 0)
+                        CHECK_INT(cancelled, ==, 0);
+                /* Who was kept from running may not have asked for what does not end by itself. */
+                else if (s.order.number >= s.offset)
+                        CHECK_INT(cancelled, >, 0);
                 CHECK_INT(crew_pool_join(p, CREW_S(10)), ==, 0);
         }
 }

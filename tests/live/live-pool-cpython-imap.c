@@ -5,7 +5,7 @@
  * table from its cases to these is in docs/TESTING.md.
  */
 
-#include "pool-help.h"
+#include "pool-gate.h"
 
 POOL_WARM_UP
 
@@ -283,28 +283,37 @@ TEST_POOLS(after_terminate, "an imap whose pool was terminated ends without a ha
         }
 }
 
-/* Slow for the first item only. */
+/* The workers are forks. */
+static struct gate gate;
+
+/* The first item ends when it is let. */
 static int task_first_slow(crew_task *t, const void *arg, size_t size)
 {
-        int ms = *(const int64_t *)arg == 0 ? 300 : 0;
+        struct gated first = { gate.kept[0], gate.kept[1], 0 };
 
         (void)size;
-        return task_sleep(t, &ms, sizeof ms);
+        return *(const int64_t *)arg == 0 ? task_gated(t, &first, sizeof first) : 0;
 }
 
 TEST(unordered_slow_first, "a slow first item holds up imap but not imap_unordered", "[live][pool]")
 {
-        crew_auto(pool) p = new_pool(2, NULL);
         struct numbers a = up_to(8), b = up_to(8);
-        crew_auto(imap) ordered = NULL;
-        crew_auto(imap) unordered = NULL;
+        crew_imap *ordered = NULL, *unordered = NULL;
         crew_item item;
+        crew_pool *p;
 
+        gate_new(&gate);
+        p = new_pool(2, CREW_OPT(pool, GATE_KEPT(&gate)));
         REQUIRE_OK(crew_pool_imap(p, task_first_slow, number, &a, &ordered, NULL));
         CHECK_INT(crew_imap_next(ordered, &item, CREW_MS(50)), ==, -ETIMEDOUT);
+        gate_open(&gate, 1);
         CHECK_INT(crew_imap_next(ordered, &item, CREW_S(10)), ==, 1);
         CHECK_INT(item.index, ==, 0);
         REQUIRE_OK(crew_pool_imap_unordered(p, task_first_slow, number, &b, &unordered, NULL));
         CHECK_INT(crew_imap_next(unordered, &item, CREW_S(10)), ==, 1);
         CHECK_INT(item.index, !=, 0);
+        (void)crew_imap_free(ordered);
+        (void)crew_imap_free(unordered);
+        (void)crew_pool_free(p);
+        gate_free(&gate);
 }

@@ -127,12 +127,17 @@ TEST_POOLS(deadline, "a task that runs past its deadline is ended", "[live][pool
         crew_auto(pool) p = new_pool(1, NULL);
         crew_failure f = { .size = sizeof f };
         int ms = 10000;
-        int64_t from = crew_clock();
+        int64_t from, took = INT64_MAX;
 
-        CHECK_INT(crew_pool_apply(p, task_sleep, &ms, sizeof ms, NULL, 0, CREW_S(5),
-                          CREW_OPT(task, .deadline = CREW_MS(50), .failure = &f)),
-                ==, -ETIME);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(1000)));
+        /* On a busy machine it may be late, but not every time. */
+        for (int i = 0; i < 5 && took >= test_slow(CREW_MS(1000)); i++) {
+                from = crew_clock();
+                CHECK_INT(crew_pool_apply(p, task_sleep, &ms, sizeof ms, NULL, 0, CREW_S(5),
+                                  CREW_OPT(task, .deadline = CREW_MS(50), .failure = &f)),
+                        ==, -ETIME);
+                took = crew_clock() - from;
+        }
+        CHECK_INT(took, <, test_slow(CREW_MS(1000)));
         CHECK_INT(f.reason, ==, CREW_DEADLINE);
         CHECK(strstr(f.message, "50.000 ms"));
         ms = 1;
@@ -165,16 +170,23 @@ TEST_POOLS(deaf, "SIGKILL comes after the grace for a task that ignores SIGTERM"
 TEST_POOLS(timeout, "apply gives up in time, cancels, and never writes later", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, NULL);
-        int ms = 300, out = -1;
-        int64_t from = crew_clock();
+        int ms = 300, out = -1, r = 0;
+        int64_t from, took = INT64_MAX;
 
-        CHECK_INT(
-                crew_pool_apply(p, task_sleep, &ms, sizeof ms, &out, sizeof out, CREW_MS(30), NULL),
-                ==, -ETIMEDOUT);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(250)));
+        /* Who is kept from running is late, or finds the result there, but not every time. */
+        for (int i = 0; i < 5 && (r != -ETIMEDOUT || took >= test_slow(CREW_MS(250))); i++) {
+                out = -1;
+                from = crew_clock();
+                r = (int)crew_pool_apply(
+                        p, task_sleep, &ms, sizeof ms, &out, sizeof out, CREW_MS(30), NULL);
+                took = crew_clock() - from;
+        }
+        CHECK_INT(r, ==, -ETIMEDOUT);
+        CHECK_INT(took, <, test_slow(CREW_MS(250)));
         CHECK_INT(twice(p, 5), ==, 10);
         pause_ms(350);
         CHECK_INT(out, ==, -1);
+        ms = 60000;
         CHECK_INT(crew_pool_apply(p, task_sleep, &ms, sizeof ms, &out, sizeof out, CREW_NOW, NULL),
                 ==, -EAGAIN);
 }
@@ -217,8 +229,9 @@ TEST(terminate, "terminate with 10,000 queued makes every result ready", "[live]
         }
         CHECK_INT(ready, ==, N);
         CHECK_INT(crew_pool_join(p, CREW_S(5)), ==, 0);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_MS(1000)));
-        CHECK(gone_within(pid, 100));
+        /* All of them would take hours. */
+        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(5)));
+        CHECK(gone_within(pid, 2000));
 }
 
 TEST_POOLS(retire, "a worker is replaced after so many tasks", "[live][pool]")
@@ -280,11 +293,11 @@ TEST_POOLS(zygote, "the death of the zygote breaks the pool and nothing hangs", 
         REQUIRE_OK(
                 crew_pool_apply(p, task_parent, NULL, 0, &zygote, sizeof zygote, CREW_S(5), NULL));
         for (int i = 0; i < 50; i++)
-                r[i] = start_sleep(p, 1000, NULL);
+                r[i] = start_sleep(p, 60000, NULL);
         REQUIRE(zygote > 1 && zygote != getpid());
         CHECK_INT(kill(zygote, SIGKILL), ==, 0);
         for (int i = 0; i < 50; i++) {
-                CHECK_INT(crew_result_wait(r[i], CREW_S(2)), ==, 0);
+                CHECK_INT(crew_result_wait(r[i], CREW_S(10)), ==, 0);
                 CHECK(!crew_result_successful(r[i]));
                 if (i == 49)
                         CHECK(strstr(failure_of(r[i]).message, "zygote"));
@@ -330,17 +343,20 @@ TEST_POOLS(violation, "a refused call is named, with the word that allows it", "
 TEST(rest, "a pool that has nothing to do takes no time", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(2, NULL);
-        crew_auto(result) r = NULL;
         struct rusage before, after;
-        int64_t used;
+        int64_t used = INT64_MAX;
 
         CHECK_INT(twice(p, 2), ==, 4);
-        r = start_sleep(p, 250, CREW_OPT(task, .deadline = CREW_S(100)));
-        (void)getrusage(RUSAGE_SELF, &before);
-        pause_ms(200);
-        (void)getrusage(RUSAGE_SELF, &after);
-        used = (after.ru_utime.tv_sec - before.ru_utime.tv_sec) * CREW_S(1) +
-               (after.ru_utime.tv_usec - before.ru_utime.tv_usec) * 1000;
+        /* Time that the machine itself was away for may be counted as used, but not every time. */
+        for (int i = 0; i < 5 && used >= CREW_MS(20); i++) {
+                crew_auto(result) r = start_sleep(p, 250, CREW_OPT(task, .deadline = CREW_S(100)));
+
+                (void)getrusage(RUSAGE_SELF, &before);
+                pause_ms(200);
+                (void)getrusage(RUSAGE_SELF, &after);
+                used = (after.ru_utime.tv_sec - before.ru_utime.tv_sec) * CREW_S(1) +
+                       (after.ru_utime.tv_usec - before.ru_utime.tv_usec) * 1000;
+        }
         CHECK_INT(used, <, CREW_MS(20));
 }
 
@@ -363,7 +379,7 @@ TEST_POOLS(exit_without_join, "workers end with the program, however it ends", "
                 }
                 REQUIRE(waitpid(child, NULL, 0) == child);
                 REQUIRE(*pid > 0);
-                CHECK(gone_within(*pid, 1000));
+                CHECK(gone_within(*pid, 5000));
                 (void)munmap(pid, sizeof *pid);
         }
 }

@@ -178,8 +178,7 @@ TEST(no_thread, "without a thread whoever waits drives", "[live][pool]")
                 CHECK(wrong == NULL);
         }
         r = start_sleep(p, 20, NULL);
-        for (int i = 0; i < 2000 && !crew_result_ready(r); i++)
-                pause_ms(1);
+        CHECK(SOON(crew_result_ready(r)));
         CHECK(crew_result_successful(r));
         (void)crew_result_free(r);
         REQUIRE_OK(crew_pool_close(p));
@@ -199,15 +198,16 @@ TEST(loop, "a pool in somebody else's event loop, deadlines included", "[live][p
         crew_auto(result) late = NULL;
         int fd = REQUIRE_OK(crew_pool_fd(p)), rounds = 0;
         struct pollfd pfd = { .fd = fd, .events = POLLIN };
-        int64_t from = crew_clock();
+        int64_t until = crew_clock() + test_slow(CREW_S(10));
+        int r = 0;
 
         for (int i = 0; i < 100; i++)
                 REQUIRE_OK(crew_pool_apply_async(p, task_nothing, NULL, 0, NULL,
                         CREW_OPT(task, .done = count_call, .user = &b)));
         late = start_sleep(
                 p, 10000, CREW_OPT(task, .deadline = CREW_MS(60), .done = count_call, .user = &b));
-        while (calls_of(&b) < 101 && crew_clock() - from < CREW_S(5)) {
-                CHECK_INT(poll(&pfd, 1, 2000), ==, 1);
+        while (calls_of(&b) < 101 && crew_clock() < until) {
+                CHECK_INT(poll(&pfd, 1, 10000), ==, 1);
                 (void)crew_pool_drive(p, CREW_NOW);
                 rounds++;
         }
@@ -216,7 +216,10 @@ TEST(loop, "a pool in somebody else's event loop, deadlines included", "[live][p
         CHECK_INT(failure_of(late).reason, ==, CREW_DEADLINE);
         while (crew_pool_drive(p, CREW_MS(20)) == 0)
                 ;
-        CHECK_INT(crew_pool_drive(p, CREW_NOW), ==, -EAGAIN);
+        /* The successor of the late one's worker comes when it comes. */
+        while ((r = crew_pool_drive(p, CREW_NOW)) == 0 && crew_clock() < until)
+                pause_ms(1);
+        CHECK_INT(r, ==, -EAGAIN);
 }
 
 static void note_event(const crew_pool_event *e, void *user)

@@ -15,7 +15,7 @@ POOL_WARM_UP
 /* What takes the kernel some tens of milliseconds to take back. */
 #define LARGE ((size_t)1 << 30)
 
-enum { TRIES = 8 };
+enum { TRIES = 30 };
 
 struct note {
         _Atomic pid_t pid;

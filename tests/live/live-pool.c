@@ -2,7 +2,7 @@
 
 /* A pool's tasks, their results and its states. */
 
-#include "pool-help.h"
+#include "pool-gate.h"
 
 POOL_WARM_UP
 
@@ -112,12 +112,16 @@ TEST(sizes, "arguments and results up to the lane's size, and both numbers beyon
 
 TEST(results, "a result can be asked any number of times, before and after", "[live][pool]")
 {
-        crew_auto(pool) p = new_pool(1, NULL);
-        crew_result *r = start_sleep(p, 100, NULL);
         crew_failure f = { .size = sizeof f };
         size_t size = 0, done = 9, total = 9;
+        struct gate gate;
+        crew_result *r;
+        crew_pool *p;
         int out = 0;
 
+        gate_new(&gate);
+        p = new_pool(1, CREW_OPT(pool, GATE_KEPT(&gate)));
+        r = start_gated(p, &gate, 100, NULL);
         CHECK(!crew_result_ready(r));
         CHECK_INT(crew_result_failure(r, &f), ==, -EBUSY);
         CHECK(crew_result_data(r, &size) == NULL);
@@ -126,6 +130,7 @@ TEST(results, "a result can be asked any number of times, before and after", "[l
         CHECK_INT(crew_result_progress(r, &done, &total), ==, 0);
         CHECK_INT(done, ==, 0);
         CHECK_INT(total, ==, 1);
+        gate_open(&gate, 1);
         CHECK_INT(crew_result_wait(r, CREW_S(5)), ==, 0);
         for (int i = 0; i < 2; i++)
                 CHECK_INT(crew_result_get(r, &out, sizeof out, CREW_NOW), ==, sizeof out);
@@ -136,6 +141,8 @@ TEST(results, "a result can be asked any number of times, before and after", "[l
         CHECK_INT(crew_result_failure(r, &f), ==, -ENODATA);
         CHECK_INT(crew_result_cancel(r, 0), ==, -EALREADY);
         CHECK(crew_result_free(r) == NULL);
+        (void)crew_pool_free(p);
+        gate_free(&gate);
 }
 
 TEST(states, "close, submit, join: each in its state", "[live][pool]")
@@ -199,7 +206,7 @@ TEST(wrong, "bad arguments are refused with words", "[live][pool]")
 TEST(backlog, "a backlog that is full refuses", "[live][pool]")
 {
         crew_auto(pool) p = new_pool(1, CREW_OPT(pool, .backlog = 3));
-        int ms = 200, taken = 0, r = 0;
+        int ms = 60000, taken = 0, r = 0;
 
         while (taken < 20 &&
                 (r = crew_pool_apply_async(p, task_sleep, &ms, sizeof ms, NULL, NULL)) == 0)
