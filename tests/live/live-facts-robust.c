@@ -56,10 +56,9 @@ static pid_t start(void (*fn)(void *), struct shared *s)
         return pid;
 }
 
-/* Sleeps on the word until it is woken or, when nothing wakes it, for `patience`. */
+/* Sleeps on the word until it is woken. */
 struct sleep {
         struct shared *s;
-        int64_t patience;
         _Atomic uint32_t tid;
         pthread_t thread;
 };
@@ -71,7 +70,7 @@ static void *sleeper(void *arg)
         int r;
 
         atomic_store(&z->tid, (uint32_t)crew__sys_gettid());
-        r = crew__sys_futex_wait(&z->s->word, word, peer_now() + test_slow(z->patience));
+        r = crew__sys_futex_wait(&z->s->word, word, peer_now() + test_slow(FACT_SOON));
         atomic_store(&z->s->slept, r + 1);
         return NULL;
 }
@@ -93,7 +92,7 @@ static int join_sleeper(struct sleep *z)
 TEST(marked, "fact 20: a killed owner's word is marked and one sleeper is woken", "[live][facts]")
 {
         struct shared *s = share();
-        struct sleep z = { .s = s, .patience = FACT_SOON };
+        struct sleep z = { .s = s };
         pid_t pid = start(hold, s);
 
         CHECK_INT(atomic_load(&s->word), ==, pid);
@@ -301,11 +300,16 @@ static void release_and_die(void *arg)
         (void)kill(getpid(), SIGKILL);
 }
 
-/* What the sleeper sees when somebody (or nobody: 0) took the word before its last owner died. */
-static int slept_with(struct shared *s, uint32_t barger, int64_t patience)
+/*
+ * What the sleeper sees when somebody (or nobody: 0) took the word before its last owner died;
+ * -ETIMEDOUT if that did not wake it. A patience of its own could be over before it is seen asleep.
+ */
+static int slept_with(struct shared *s, uint32_t barger)
 {
-        struct sleep z = { .s = s, .patience = patience };
+        struct sleep z = { .s = s };
+        bool asleep = false;
         pid_t pid;
+        int r;
 
         atomic_store(&s->go, 0);
         atomic_store(&s->ready, 0);
@@ -319,14 +323,19 @@ static int slept_with(struct shared *s, uint32_t barger, int64_t patience)
         atomic_store(&s->go, 2);
         CHECK_INT(peer_join(pid), ==, PEER_KILLED + SIGKILL);
         CHECK_INT(atomic_load(&s->word), ==, barger);
-        return join_sleeper(&z);
+        if (barger) {
+                peer_pause(FACT_NEVER);
+                asleep = crew__sys_futex_wake(&s->word, 1) == 1;
+        }
+        r = join_sleeper(&z);
+        return asleep ? -ETIMEDOUT : r;
 }
 
 TEST(passed_on, "fact 23: a death between release and wake wakes a sleeper", "[live][facts]")
 {
         struct shared *s = share();
 
-        CHECK_INT(slept_with(s, 0, FACT_SOON), ==, 0);
+        CHECK_INT(slept_with(s, 0), ==, 0);
         unshare_it(s);
 }
 
@@ -334,7 +343,7 @@ TEST(barger, "fact 23: but perhaps not if somebody took the word meanwhile", "[l
 {
         struct shared *s = share();
 
-        int r = slept_with(s, (uint32_t)crew__sys_gettid(), PEER_MS(400));
+        int r = slept_with(s, (uint32_t)crew__sys_gettid());
 
         /* Debian's 6.1.0-56 and 6.12.117 wake it all the same, which harms nobody. */
         INFO("the sleeper's call: %d", r);

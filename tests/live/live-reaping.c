@@ -100,16 +100,26 @@ static void start_and_check(int i, int *unknown)
 }
 
 static atomic_bool stop;
-static atomic_int stolen;
+static atomic_int stolen, thief;
 
 static void *wait_for_all(void *unused)
 {
         (void)unused;
+        atomic_store(&thief, (int)gettid());
         while (!atomic_load(&stop)) {
                 if (waitpid(-1, NULL, 0) > 0)
                         atomic_fetch_add(&stolen, 1);
         }
         return NULL;
+}
+
+/* So many children, and more until one was stolen: who waits may come too late again and again. */
+static void start_and_steal(long long n, int *unknown)
+{
+        int64_t until = crew_clock() + test_slow(CREW_S(60));
+
+        for (int i = 0; i < n || (!atomic_load(&stolen) && crew_clock() < until); i++)
+                start_and_check(i, unknown);
 }
 
 TEST(foreign_wait, "a thread that collects everybody's children", "[live][process]")
@@ -119,8 +129,7 @@ TEST(foreign_wait, "a thread that collects everybody's children", "[live][proces
 
         TEST_DEADLINE(120);
         REQUIRE(pthread_create(&thread, NULL, wait_for_all, NULL) == 0);
-        for (int i = 0; i < test_scale(5000, 200); i++)
-                start_and_check(i, &unknown);
+        start_and_steal(test_scale(5000, 200), &unknown);
         atomic_store(&stop, true);
         (void)pthread_join(thread, NULL);
         INFO("stolen %d, unknown %d", atomic_load(&stolen), unknown);
@@ -135,8 +144,7 @@ TEST(foreign_wait_spawn, "a thread that collects everybody's children (spawn)", 
         TEST_DEADLINE(120);
         host_begin(CREW_METHOD_SPAWN);
         REQUIRE(pthread_create(&thread, NULL, wait_for_all, NULL) == 0);
-        for (int i = 0; i < test_scale(2000, 40); i++)
-                start_and_check(i, &unknown);
+        start_and_steal(test_scale(2000, 40), &unknown);
         atomic_store(&stop, true);
         (void)pthread_join(thread, NULL);
         CHECK_INT(atomic_load(&stolen), >, 0);
@@ -152,6 +160,9 @@ TEST(foreign_wait_forkserver, "a thread that collects everybody's children (fork
         TEST_DEADLINE(120);
         host_begin(CREW_METHOD_FORKSERVER);
         REQUIRE(pthread_create(&thread, NULL, wait_for_all, NULL) == 0);
+        /* It must wait already when it is told to stop. */
+        REQUIRE(EVENTUALLY(atomic_load(&thief), CREW_S(10)));
+        REQUIRE(peer_await_sleep(atomic_load(&thief), CREW_S(10)));
         for (int i = 0; i < test_scale(5000, 100); i++) {
                 start_and_check(i, &unknown);
                 CHECK_INT(atomic_load(&stolen), ==, 0);

@@ -318,8 +318,8 @@ TEST(server_idle, "a fork server sleeps, whatever handles of its dead children a
         "[live][spawn]")
 {
         enum { N = 20 };
+        long long before, ran = 20000000;
         crew_process *p[N];
-        long long before;
         pid_t server;
 
         host_begin(CREW_METHOD_FORKSERVER);
@@ -329,11 +329,16 @@ TEST(server_idle, "a fork server sleeps, whatever handles of its dead children a
                         &p[i], give, NULL, CREW_OPT(process, .method = CREW_METHOD_FORKSERVER)));
         REQUIRE_OK(crew_join_all(p, N, CREW_S(10)));
         (void)usleep(20000);
-        before = runtime_of(server);
-        if (before < 0)
-                SKIP("no /proc/PID/schedstat");
-        (void)usleep(100000);
-        CHECK_INT(runtime_of(server) - before, <, 20000000);
+        /* What the machine takes from it while it runs counts as its own, and it may still be about
+         * the last of the children: one that does not sleep runs on in each round. */
+        for (int round = 0; round < 20 && ran >= 20000000; round++) {
+                before = runtime_of(server);
+                if (before < 0)
+                        SKIP("no /proc/PID/schedstat");
+                (void)usleep(100000);
+                ran = runtime_of(server) - before;
+        }
+        CHECK_INT(ran, <, 20000000);
         for (int i = 0; i < N; i++)
                 p[i] = crew_process_free(p[i]);
 }

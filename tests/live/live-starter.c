@@ -177,11 +177,15 @@ TEST(left_behind, "what a program left behind is not taken for the next one", "[
 TEST(busy, "one process at a time, and what cannot be is refused in words", "[live][exec]")
 {
         crew_auto(starter) s = new_starter(NULL);
-        crew_auto(process) p = start(s, SHELL("read line; exit 0"));
+        crew_auto(process) p = NULL;
         crew_auto(process) other = NULL;
         crew_auto(sandbox) policy = NULL;
         crew_starter *bad = NULL;
 
+        /* From a pipe: what stands in for the terminal here is at its end at once. */
+        REQUIRE_OK(crew_process_new_exec(&p, SHELL("read line; exit 0"),
+                CREW_OPT(process, .starter = s, .in = { CREW_STDIO_PIPE, 0 })));
+        REQUIRE_OK(crew_process_start(p));
         REQUIRE_OK(crew_process_new_exec(&other, ARGV("true"), CREW_OPT(process, .starter = s)));
         CHECK_INT(crew_process_start(other), ==, -EBUSY);
         CHECK(strstr(crew_error_detail(), "starter") != NULL);
