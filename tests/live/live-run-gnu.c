@@ -90,7 +90,7 @@ static const struct {
         { "", "--results outdir echo ::: A B C", "A\nB\nC\n" },
         { "", "--delay 0.01 echo Starting {}\\; ::: 1 2 3",
                 "Starting 1\nStarting 2\nStarting 3\n" },
-        { "", "-j4 --timeout 1.3 sleep {}\\; echo {} ::: 0.1 0.2 60 80", "0.1\n0.2\n" },
+        { "", "-j4 --timeout 4.3 sleep {}\\; echo {} ::: 0.1 0.2 60 80", "0.1\n0.2\n" },
         { "", "-j1 --joblog log exit ::: 1 2 3 0; cut -f 1,2,5- log",
                 "Seq\tHost\tSend\tReceive\tExitval\tSignal\tCommand\n"
                 "1\t:\t0\t0\t1\t0\texit 1\n2\t:\t0\t0\t2\t0\texit 2\n"

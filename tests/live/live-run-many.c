@@ -34,6 +34,39 @@ enum {
         SLACK_KIB = TEST_SANITIZED ? 1024 : 256,
 };
 
+/*
+ * How much memory the i-th run took on from its first thousands of jobs to its last, in KiB; -1:
+ * there is no telling.
+ */
+static long long growth(size_t i, long long n)
+{
+        char line[512], names[2][32];
+        long long first, last, jobs = n;
+
+        (void)snprintf(line, sizeof line,
+                "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %d || i == %lld ? "
+                "\"./look\" : \"true\"), i }' | " SANITIZER
+                "\"$CREW_RUN\" run -j2 %s --colsep ' ' {1} {2} | sed 's/.*\t//'; "
+                "[ ! -e log ] || grep -c ^[0-9] log",
+                n, EARLY, n, runs[i].options);
+        shell_start(&s, line);
+        shell_end(&s);
+        (void)unlink("log");
+        INFO("%s: %s", runs[i].options, s.out);
+        CHECK_STR(s.err, "");
+        REQUIRE(sscanf(s.out, "%31s %lld kB %31s %lld kB %lld", names[0], &first, names[1], &last,
+                        &jobs) >= 4);
+        CHECK_INT(jobs, ==, n);
+        /* In a namespace without its own /proc that number is another process's. */
+        if (!runs[i].near && strcmp(names[1], "crew") != 0)
+                return -1;
+        CHECK_STR(names[0], "crew");
+        CHECK_STR(names[1], "crew");
+        printf("# %-60s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options, first,
+                EARLY, last, n);
+        return last > first ? last - first : 0;
+}
+
 TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
 {
         bool emulated = test_slow(1) >= 10;
@@ -41,36 +74,18 @@ TEST(memory, "the memory of a run does not grow with its jobs", "[live][run]")
         const char *path = scratch_enter();
 
         s.patience_s = 60 + n / 100;
-        TEST_DEADLINE(4 * (double)s.patience_s);
+        TEST_DEADLINE(10 * (double)s.patience_s);
         shell_run(&s, "printf '#!/bin/sh\\nsed -n \"s/^Name:.//p; s/^VmRSS:[^0-9]*//p\" "
                       "/proc/$PPID/status\\n' >look && chmod +x look");
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
-                char line[512], names[2][32];
-                long long first, last, jobs;
+                long long grown = SLACK_KIB + 1;
 
-                (void)snprintf(line, sizeof line,
-                        "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %d || i == %lld ? "
-                        "\"./look\" : \"true\"), i }' | " SANITIZER
-                        "\"$CREW_RUN\" run -j2 %s --colsep ' ' {1} {2} | sed 's/.*\t//'; "
-                        "[ ! -e log ] || grep -c ^[0-9] log",
-                        n, EARLY, n, runs[i].options);
-                shell_start(&s, line);
-                shell_end(&s);
-                (void)unlink("log");
-                INFO("%s: %s", runs[i].options, s.out);
-                CHECK_STR(s.err, "");
-                jobs = n;
-                REQUIRE(sscanf(s.out, "%31s %lld kB %31s %lld kB %lld", names[0], &first, names[1],
-                                &last, &jobs) >= 4);
-                CHECK_INT(jobs, ==, n);
-                /* In a namespace without its own /proc that number is another process's. */
-                if (!runs[i].near && strcmp(names[1], "crew") != 0)
-                        continue;
-                CHECK_STR(names[0], "crew");
-                CHECK_STR(names[1], "crew");
-                printf("# %-60s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options,
-                        first, EARLY, last, n);
-                CHECK_INT(last - first, <=, SLACK_KIB);
+                /* With -k one job that gets no processor for a second holds up hundreds of others,
+                 * and what they take then is not given back. What is kept of each is seen always.
+                 */
+                for (int round = 0; round < 3 && grown > SLACK_KIB; round++)
+                        grown = growth(i, n);
+                CHECK_INT(grown, <=, SLACK_KIB);
         }
         scratch_leave(path);
 }

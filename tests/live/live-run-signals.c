@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "inventory.h"
 #include "run-help.h"
 
 #include <dirent.h>
@@ -36,14 +37,20 @@ static int marked(const char *mark, pid_t *pids, int max)
         return n;
 }
 
-static bool none_left(const char *mark)
+static bool await_marked(const char *mark, int wanted)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
         pid_t pids[64];
+        int n;
 
-        while (marked(mark, pids, 64) > 0 && peer_now() < until)
+        while ((n = marked(mark, pids, 64)) != wanted && peer_now() < until)
                 peer_pause(PEER_MS(1));
-        return CHECK_INT(marked(mark, pids, 64), ==, 0);
+        return CHECK_INT(n, ==, wanted);
+}
+
+static bool none_left(const char *mark)
+{
+        return await_marked(mark, 0);
 }
 
 /* A mark that no other run on this machine has. */
@@ -74,6 +81,22 @@ static void signal_when(const char *file, int sig)
 {
         if (await_file(file))
                 (void)kill(s.pid, sig);
+}
+
+/* Waits until the run has taken what it was sent: both of its processes sleep again then. */
+static void await_taken(void)
+{
+        pid_t children[16];
+        size_t n;
+
+        CHECK(peer_await_sleep(s.pid, PEER_MS(10000)));
+        n = inventory_children(s.pid, children, 16);
+        for (size_t i = 0; i < n && i < 16; i++) {
+                struct peer_look l;
+
+                if (peer_look(children[i], &l) && strcmp(l.name, "crew") == 0)
+                        CHECK(peer_await_sleep(children[i], PEER_MS(10000)));
+        }
 }
 
 /* The run ends by that signal, and all that it started with it. */
@@ -116,7 +139,9 @@ TEST(left_behind, "nothing that jobs leave behind keeps or outlives the run", "[
                 none_left(mark());
                 /* And of a run that is killed. */
                 start("--shell 'eval \"$SCRIPT\"; touch {}; sleep %s' ::: a", mark());
-                signal_when("a", SIGKILL);
+                /* Both: one that is not yet what it is to be would be seen after the end. */
+                if (await_file("a") && await_marked(mark(), 2))
+                        (void)kill(s.pid, SIGKILL);
                 check_ended_by(SIGKILL);
                 (void)unlink("a");
         }
@@ -225,6 +250,7 @@ TEST(drained, "SIGHUP lets the jobs finish and starts no more", "[live][run]")
         signal_when("a", SIGHUP);
         /* It must have been seen before the job ends; what ends it is its own. */
         peer_pause(PEER_MS(20));
+        await_taken();
         let_go();
         shell_end(&s);
         CHECK_INT(s.status, ==, 1000 + SIGHUP);
@@ -271,6 +297,7 @@ TEST(slots, "SIGUSR1 adds a slot and SIGUSR2 takes one away", "[live][run]")
                 (void)kill(s.pid, SIGUSR2);
         }
         peer_pause(PEER_MS(20));
+        await_taken();
         let_go();
         shell_end(&s);
         CHECK_INT(s.status, ==, 0);
@@ -288,38 +315,58 @@ static bool await_state(pid_t pid, bool stopped)
 {
         int64_t until = peer_now() + test_slow(PEER_MS(10000));
 
-        while (is_stopped(pid) != stopped && peer_now() < until)
+        while (is_stopped(pid) != stopped && peer_lives(pid) && peer_now() < until)
                 peer_pause(PEER_MS(1));
-        return CHECK_INT(is_stopped(pid), ==, stopped);
+        return is_stopped(pid) == stopped;
+}
+
+/* The job, once it is there, or 0: it was, and the run has ended. */
+static pid_t await_job(void)
+{
+        pid_t job[4];
+        int n;
+
+        while ((n = marked(mark(), job, 4)) == 0 && peer_lives(s.pid))
+                peer_pause(PEER_MS(1));
+        return n > 0 ? job[n - 1] : 0;
+}
+
+/* A run whose job has that time is stopped for longer; false: the time was over before it was. */
+static bool stop_and_go_on(int time_ms)
+{
+        pid_t job;
+        bool stopped;
+
+        start("--timeout %dms --shell 'touch {}; exec sleep %s' ::: a", time_ms, mark());
+        job = await_file("a") ? await_job() : 0;
+        (void)kill(s.pid, SIGTSTP);
+        stopped = job && await_state(s.pid, true) && await_state(job, true);
+        if (stopped) {
+                /* Longer than its time. */
+                peer_pause(PEER_MS(time_ms + 100));
+                CHECK(is_stopped(job));
+        }
+        (void)kill(s.pid, SIGCONT);
+        CHECK(await_state(s.pid, false));
+        shell_end(&s);
+        CHECK_INT(s.status, ==, 1);
+        CHECK(strstr(s.err, "timed out"));
+        none_left(mark());
+        (void)unlink("a");
+        return stopped;
 }
 
 TEST(stopped, "Ctrl-Z stops the run and its jobs, whose time does not run on; fg resumes them",
         "[live][run]")
 {
         const char *path = scratch_enter();
-        pid_t job[4];
+        bool stopped = false;
 
-        start("--timeout 300ms --shell 'touch {}; exec sleep %s' ::: a", mark());
-        if (await_file("a")) {
-                int n;
-
-                for (n = 0; n == 0; peer_pause(PEER_MS(1))) {
-                        n = marked("sleep", job, 0);
-                        n = marked(mark(), job, 4);
-                }
-                (void)kill(s.pid, SIGTSTP);
-                CHECK(await_state(s.pid, true));
-                CHECK(await_state(job[n - 1], true));
-                /* Longer than its time. */
-                peer_pause(PEER_MS(400));
-                CHECK(is_stopped(job[n - 1]));
-                (void)kill(s.pid, SIGCONT);
-                CHECK(await_state(s.pid, false));
-        }
-        shell_end(&s);
-        CHECK_INT(s.status, ==, 1);
-        CHECK(strstr(s.err, "timed out"));
-        none_left(mark());
+        TEST_DEADLINE(100);
+        /* More time where this process or the run gets no processor for the first. */
+        for (int time_ms = 300; time_ms <= 300 * 5 * 5 && !stopped; time_ms *= 5)
+                stopped = stop_and_go_on(time_ms);
+        CHECK(stopped);
         scratch_leave(path);
 }
 
@@ -341,8 +388,10 @@ TEST(slow_reader, "a reader that does not read keeps no job from its deadline", 
 {
         const char *path = scratch_enter();
         char line[512];
+        int64_t until;
         pid_t job;
 
+        TEST_DEADLINE(60);
         /* The first job fills the pipe; the second must be ended all the same. */
         (void)snprintf(line, sizeof line,
                 "mkfifo p; exec 8<>p; run --timeout 300ms -j2 --shell '[ {} = 1 ] && head -c "
@@ -352,7 +401,9 @@ TEST(slow_reader, "a reader that does not read keeps no job from its deadline", 
                 ">/dev/null & exec 8<&-; wait",
                 mark());
         shell_start(&s, line);
-        while (marked(mark(), &job, 1) == 0)
+        /* One that is not seen for so long has been ended before it could be. */
+        until = peer_now() + test_slow(PEER_MS(10000));
+        while (marked(mark(), &job, 1) == 0 && peer_now() < until)
                 peer_pause(PEER_MS(1));
         none_left(mark());
         let_go();

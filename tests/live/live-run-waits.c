@@ -47,7 +47,8 @@ TEST(stolen, "values that another reader was faster to take hold up nothing", "[
         pid_t pid;
 
         start_between("steal",
-                "mkfifo in; { echo a; until [ -e end ]; do sleep 0.01; done; } >in & exec",
+                "mkfifo in; { echo a; until [ -e end ]; do sleep 0.01; done; touch over; } >in & "
+                "exec",
                 "--sandbox none echo <in", "");
         if (await_file("stolen")) {
                 pid = atoi(text_of("stolen"));
@@ -56,6 +57,8 @@ TEST(stolen, "values that another reader was faster to take hold up nothing", "[
         }
         shell_end(&s);
         touch("end");
+        /* Who looks for it later than the directory is there would look for ever. */
+        (void)await_file("over");
         CHECK_INT(s.status, ==, 1000 + SIGTERM);
         CHECK_STR(s.out, "");
         /* And what comes after it is taken. */

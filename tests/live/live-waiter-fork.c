@@ -3,6 +3,7 @@
 
 #include <crew/process.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 WAIT_WARM_UP
@@ -17,14 +18,15 @@ static int wait_for_child(pid_t pid)
         return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
 }
 
-static int sleeper(void *unused)
+static int sleeper(void *go)
 {
-        (void)unused;
-        usleep(200000);
+        while (!atomic_load((atomic_bool *)go))
+                usleep(1000);
         return 0;
 }
 
 struct armed {
+        atomic_bool *go; /* until then the process stays */
         crew_waiter *w;
         crew_queue *q;
         crew_process *p;
@@ -34,8 +36,9 @@ struct armed {
 static void arm_all(struct armed *a)
 {
         *a = (struct armed){ .w = new_waiter(), .q = new_queue(0) };
-        REQUIRE(pipe2(a->fds, O_CLOEXEC) == 0);
-        REQUIRE_OK(crew_process_launch(&a->p, sleeper, NULL, NULL));
+        a->go = test_shared(sizeof *a->go);
+        REQUIRE(a->go && pipe2(a->fds, O_CLOEXEC) == 0);
+        REQUIRE_OK(crew_process_launch(&a->p, sleeper, a->go, NULL));
         REQUIRE_OK(crew_waiter_get(a->w, a->q, &a->value, sizeof a->value, 1));
         REQUIRE_OK(crew_waiter_fd(a->w, a->fds[0], EPOLLIN, 2));
         REQUIRE_OK(crew_waiter_join(a->w, a->p, 3));
@@ -45,6 +48,7 @@ static void arm_all(struct armed *a)
 static void end_all(struct armed *a)
 {
         crew_waiter_free(a->w);
+        atomic_store(a->go, true);
         REQUIRE_OK(crew_process_join(a->p, CREW_S(5)));
         crew_process_free(a->p);
         crew_queue_free(a->q);
@@ -115,6 +119,7 @@ TEST(forked, "in a forked child the waiter answers ECHILD; the parent's goes on"
                 REQUIRE(write(a.fds[1], "x", 1) == 1);
                 CHECK_INT(wait_one(a.w, CREW_FD, 2), ==, 0);
                 CHECK_INT(crew_waiter_cancel(a.w, 2), ==, 1);
+                atomic_store(a.go, true);
                 CHECK_INT(wait_one(a.w, CREW_JOINED, 3), ==, 0);
                 end_all(&a);
         }

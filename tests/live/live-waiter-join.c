@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "wait-help.h"
 #include "peer.h"
+#include "wait-help.h"
 
 #include <crew/process.h>
 #include <signal.h>
@@ -19,6 +19,19 @@ static int nap(void *ms)
 {
         peer_pause(test_slow(CREW_MS((intptr_t)ms)));
         return 5;
+}
+
+/* Until it is told to go. */
+static int stay(void *go)
+{
+        while (atomic_load((_Atomic uint32_t *)go) == 0)
+                peer_pause(CREW_MS(1));
+        return 5;
+}
+
+static void let_go(void *go)
+{
+        atomic_store((_Atomic uint32_t *)go, 1);
 }
 
 static int for_ever(void *unused)
@@ -40,13 +53,17 @@ static crew_process *launch(crew_target_fn *target, intptr_t arg)
 TEST(joins, "a join completes when the process has ended, once", "[live][wait][process]")
 {
         crew_auto(waiter) w = new_waiter();
-        crew_process *p = launch(nap, 30);
+        _Atomic uint32_t *go = test_shared(sizeof *go);
+        crew_process *p = launch(stay, (intptr_t)go);
         crew_completion c;
+        struct later l;
         int code;
 
         REQUIRE_OK(crew_waiter_join(w, p, TAG));
         CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_NOW), ==, -EAGAIN);
+        later(&l, CREW_MS(30), let_go, go);
         CHECK_INT(wait_some(w, &c, 1, CREW_S(5)), ==, 1);
+        later_end(&l);
         CHECK_INT(c.kind, ==, CREW_JOINED);
         CHECK_INT(c.tag, ==, TAG);
         CHECK_INT(c.result, ==, 0);
@@ -110,8 +127,10 @@ TEST(join_two, "one process in two waiters and twice in one, beside a blocking j
 {
         crew_auto(waiter) a = new_waiter();
         crew_auto(waiter) b = new_waiter();
-        crew_process *p = launch(nap, 30);
+        _Atomic uint32_t *go = test_shared(sizeof *go);
+        crew_process *p = launch(stay, (intptr_t)go);
         crew_completion c[4];
+        struct later l;
         int code;
 
         REQUIRE_OK(crew_waiter_join(a, p, 1));
@@ -121,7 +140,9 @@ TEST(join_two, "one process in two waiters and twice in one, beside a blocking j
         REQUIRE_OK(crew_waiter_fd(a, crew_process_fd(p), EPOLLIN, 4));
         CHECK_INT(crew_waiter_wait(a, c, 4, CREW_NOW), ==, -EAGAIN);
         CHECK_INT(crew_waiter_wait(b, c, 4, CREW_NOW), ==, -EAGAIN);
+        later(&l, CREW_MS(30), let_go, go);
         REQUIRE_OK(crew_process_join(p, CREW_S(5)));
+        later_end(&l);
         CHECK_INT(wait_one(b, CREW_JOINED, 3), ==, 0);
         for (int seen = 0, n; seen != 0x16;) {
                 n = wait_some(a, c, 4, CREW_S(5));
@@ -211,11 +232,13 @@ TEST(join_stolen, "a status that somebody else collected still completes the joi
         "[live][wait][process]")
 {
         crew_auto(waiter) w = new_waiter();
-        crew_process *p = launch(nap, 20);
+        _Atomic uint32_t *go = test_shared(sizeof *go);
+        crew_process *p = launch(stay, (intptr_t)go);
         int status;
 
         REQUIRE_OK(crew_waiter_join(w, p, TAG));
         CHECK_INT(crew_waiter_wait(w, &(crew_completion){ 0 }, 1, CREW_NOW), ==, -EAGAIN);
+        let_go(go);
         REQUIRE(waitpid(crew_process_pid(p), &status, __WALL) == crew_process_pid(p));
         CHECK_INT(wait_one(w, CREW_JOINED, TAG), ==, 0);
         crew_process_free(p);

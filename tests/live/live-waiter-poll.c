@@ -126,6 +126,28 @@ static int nap(void *unused)
         return 0;
 }
 
+/* Three expirations of a timer; were they seen soon enough for a thread that runs all the time? */
+static bool timers_in_time(const struct loop *l)
+{
+        int64_t start = crew_clock(), took;
+        crew_completion c;
+        bool in_time = true;
+        int found;
+
+        REQUIRE_OK(crew_waiter_timer(l->w, CREW_MS(30), CREW_MS(30), 3));
+        found = turn_until_quiet(l, &c);
+        took = crew_clock() - start;
+        CHECK(found == 0 || took >= CREW_MS(30));
+        for (int i = 1; i <= 3; i++) {
+                CHECK_INT(turn(l).kind, ==, CREW_TIMER);
+                took = crew_clock() - start;
+                CHECK_INT(took, >=, CREW_MS(30) * i);
+                in_time &= took < test_slow(CREW_MS(30) * i + CREW_MS(500));
+        }
+        CHECK_INT(crew_waiter_cancel(l->w, 3), ==, 1);
+        return in_time && found == 0;
+}
+
 TEST(poll_others, "joins, descriptors, timers and wakes in a foreign loop", "[live][wait][pollfd]")
 {
         struct loop l;
@@ -133,7 +155,7 @@ TEST(poll_others, "joins, descriptors, timers and wakes in a foreign loop", "[li
         crew_process *p;
         struct later later_wake;
         int fds[2];
-        int64_t start;
+        bool in_time = false;
 
         loop_open(&l);
         REQUIRE_OK(crew_process_launch(&p, nap, NULL, NULL));
@@ -151,15 +173,9 @@ TEST(poll_others, "joins, descriptors, timers and wakes in a foreign loop", "[li
         CHECK_INT(crew_waiter_cancel(l.w, 2), ==, 1);
         CHECK_INT(turn_until_quiet(&l, &c), ==, 0);
 
-        start = crew_clock();
-        REQUIRE_OK(crew_waiter_timer(l.w, CREW_MS(30), CREW_MS(30), 3));
-        CHECK_INT(turn_until_quiet(&l, &c), ==, 0);
-        for (int i = 1; i <= 3; i++) {
-                CHECK_INT(turn(&l).kind, ==, CREW_TIMER);
-                CHECK_INT(crew_clock() - start, >=, CREW_MS(30) * i);
-                CHECK_INT(crew_clock() - start, <, test_slow(CREW_MS(30) * i + CREW_MS(500)));
-        }
-        CHECK_INT(crew_waiter_cancel(l.w, 3), ==, 1);
+        for (int i = 0; i < 10 && !in_time; i++)
+                in_time = timers_in_time(&l);
+        CHECK(in_time);
         CHECK(!ready(&l, CREW_MS(60)));
 
         REQUIRE_OK(crew_waiter_wake(l.w));
@@ -230,12 +246,27 @@ TEST(poll_thread_ended, "what a thread armed still makes the descriptor readable
         loop_close(&l);
 }
 
+/* How often it is readable within 400 ms, each time in vain. */
+static int ticks_in_a_while(const struct loop *l)
+{
+        int64_t end = crew_clock() + CREW_MS(400);
+        int ticks = 0;
+
+        while (crew_clock() < end) {
+                if (!ready(l, CREW_MS(50)))
+                        continue;
+                CHECK_INT(
+                        crew_waiter_wait(l->w, &(crew_completion){ 0 }, 1, CREW_NOW), ==, -EAGAIN);
+                ticks++;
+        }
+        return ticks;
+}
+
 TEST(poll_shared, "a queue that other processes share makes it readable now and then",
         "[live][wait][pollfd]")
 {
         struct loop l;
         int value, ticks = 0;
-        int64_t end;
         pid_t pid;
 
         loop_open(&l);
@@ -249,16 +280,13 @@ TEST(poll_shared, "a queue that other processes share makes it readable now and 
         REQUIRE_OK(crew_waiter_get(l.w, l.q, &value, sizeof value, TAG));
         CHECK_INT(turn(&l).kind, ==, CREW_GOT);
         REQUIRE_OK(crew_waiter_get(l.w, l.q, &value, sizeof value, TAG));
-        end = crew_clock() + CREW_MS(400);
-        while (crew_clock() < end) {
-                if (!ready(&l, CREW_MS(50)))
-                        continue;
-                CHECK_INT(crew_waiter_wait(l.w, &(crew_completion){ 0 }, 1, CREW_NOW), ==, -EAGAIN);
-                ticks++;
+        /* In some of these times this thread may hardly run. */
+        for (int i = 0; i < 10 && ticks < 5; i++) {
+                ticks = ticks_in_a_while(&l);
+                INFO("%d ticks in 400 ms", ticks);
+                CHECK_INT(ticks, <=, 45);
         }
-        INFO("%d ticks in 400 ms", ticks);
         CHECK_INT(ticks, >=, 5);
-        CHECK_INT(ticks, <=, 45);
         loop_close(&l);
 }
 

@@ -158,7 +158,7 @@ TEST(polled, "a waiter that is polled from outside is told of events", "[live][w
 {
         crew_auto(waiter) w = new_waiter();
         struct shared *s = share();
-        int64_t until = crew_clock() + test_slow(CREW_S(10));
+        int64_t begun = crew_clock(), until = begun + test_slow(CREW_S(10));
         struct pollfd fd = { .events = POLLIN };
         crew_completion c;
         int n = -EAGAIN, calls = 0;
@@ -175,8 +175,8 @@ TEST(polled, "a waiter that is polled from outside is told of events", "[live][w
         }
         CHECK_INT(n, ==, 1);
         CHECK_INT(c.kind, ==, CREW_EVENT);
-        /* Not a busy loop: twice per look at most. */
-        CHECK_INT(calls, <, 100);
+        /* Not a busy loop: twice per look at most, however late the other process is. */
+        CHECK_INT(calls, <, 100 + (crew_clock() - begun) / CREW_MS(10));
         CHECK_INT(peer_join(pid), ==, 0);
         unshare_it(s);
 }
