@@ -41,7 +41,7 @@ int peer_watched(pid_t pid)
 
 void peer_pause(int64_t ns)
 {
-        struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+        struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
 
         while (nanosleep(&t, &t) < 0 && errno == EINTR)
                 ;
@@ -69,7 +69,7 @@ static int code_of(int status)
 
 int peer_join(pid_t pid)
 {
-        int64_t until = peer_now() + test_slow(PEER_MS(15000));
+        int64_t until = peer_now() + test_slow(PEER_MS(60000));
         int status = 0;
         pid_t got;
 

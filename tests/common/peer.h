@@ -19,7 +19,7 @@ enum { PEER_KILLED = 256, PEER_LATE = -1 };
 /* A child that runs fn(arg) and leaves with 0 unless fn exits otherwise. */
 pid_t peer_start(void (*fn)(void *), void *arg);
 
-/* Awaits the child for at most 15 s (stretched by CREW_TEST_SLOW), then kills it. */
+/* Awaits the child for at most 60 s (stretched by CREW_TEST_SLOW), then kills it. */
 int peer_join(pid_t pid);
 
 /* SIGKILL, and returns when the child is reaped. */

@@ -110,6 +110,22 @@ bool inventory_has_threads(void)
         return !OTHERS_START_THREADS;
 }
 
+/* From linux/sched.h: one that is on its way out, which may have been joined already, and a helper
+ * of io_uring, which has the name of its maker until it first runs. */
+#define PF_EXITING 0x4UL
+#define PF_IO_WORKER 0x10UL
+
+static bool thread_counts(const char *tid)
+{
+        char path[300], stat[512], *after;
+        unsigned long flags = 0;
+
+        (void)snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
+        after = strrchr(slurp(stat, sizeof stat, path), ')');
+        return after && sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) == 1 &&
+               !(flags & (PF_EXITING | PF_IO_WORKER));
+}
+
 static void list_threads(struct inventory *into)
 {
         DIR *dir = opendir("/proc/self/task");
@@ -120,7 +136,7 @@ static void list_threads(struct inventory *into)
         while ((e = readdir(dir))) {
                 char path[300], name[64];
 
-                if (!isdigit((unsigned char)e->d_name[0]))
+                if (!isdigit((unsigned char)e->d_name[0]) || !thread_counts(e->d_name))
                         continue;
                 (void)snprintf(path, sizeof path, "/proc/self/task/%s/comm", e->d_name);
                 /* The kernel's io_uring helpers look like threads and linger for seconds. */

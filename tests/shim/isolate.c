@@ -18,10 +18,8 @@
 
 #define MS 1000000LL
 #define DEFAULT_DEADLINE (20000 * MS)
-/* What is being closed when the body returns gets this long to go away. */
+/* A thread that was joined before the case gets this long to be gone. */
 #define SETTLE (200 * MS)
-/* What ends because the case ended (a worker that watches its parent) gets this long to do so. */
-#define FAREWELL (500 * MS)
 /* The runner looks this often whether the case changed its deadline. */
 #define GLANCE (50 * MS)
 #define WARM_UPS 16
@@ -31,6 +29,7 @@
 static struct test_case *cases, **cases_end = &cases;
 static void (*warm_ups[WARM_UPS])(void);
 static stack_t signal_stack;
+int64_t isolate_patience = 2000 * MS;
 
 void test_register(struct test_case *c)
 {
@@ -85,7 +84,7 @@ static int64_t now(void)
 
 static void compare_settled(const struct inventory *before)
 {
-        int64_t until = now() + SETTLE * test_slowness();
+        int64_t until = now() + isolate_patience * test_slowness();
         struct inventory after;
         int exceeded;
         bool last;
@@ -264,7 +263,7 @@ static void run_forked(const struct test_case *c)
                 else
                         (void)kill(-pid, SIGKILL);
                 ended = ended && !atomic_load(&r->failures);
-                left = sweep(ended ? FAREWELL * test_slowness() : 0, ended);
+                left = sweep(ended ? isolate_patience * test_slowness() : 0, ended);
                 if (ended && left > (size_t)atomic_load(&r->allowed[TEST_CHILDREN]))
                         test_fail("leak: %zu processes outlived the case", left);
         }

@@ -6,6 +6,8 @@
 
 #include "check.h"
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -27,6 +29,12 @@ void isolate_prepare(void);
 
 /* In a process that the case made by running this program again: its report is the case's. */
 void isolate_attach(void);
+
+/*
+ * What is being closed when the body returns gets so many ns (stretched) to go away, and what ends
+ * because the case ended (a worker that watches its parent) as many more.
+ */
+extern int64_t isolate_patience;
 
 /*
  * Runs a case until it ends or its deadline passes; then no process of it is left. *words is what

@@ -21,8 +21,13 @@ static void expect(void (*body)(void), enum test_verdict verdict, const char *ex
 {
         const struct test_case inner = { .body = body, .name = "inner", .tags = "" };
         char *words = NULL;
+        int64_t patience = isolate_patience;
 
+        /* What is there to be found does not go away. */
+        if (verdict == TEST_FAILED)
+                isolate_patience = 200000000;
         CHECK_INT(isolate_run(&inner, &words), ==, verdict);
+        isolate_patience = patience;
         CHECK(strstr(words, expected) != NULL);
         INFO("the inner case said: %s", words);
         free(words);

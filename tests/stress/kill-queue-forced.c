@@ -17,6 +17,7 @@
 
 #include <crew/queue.h>
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 enum { EXTRA = 97 };
@@ -131,6 +132,9 @@ static int64_t kill_holder(struct shared *s, bool already_waiting)
         }
         began = peer_now();
         peer_kill(s->victim);
+        /* Before anybody can look. */
+        if (!s->listed)
+                atomic_store(&lock_of(s)->watched, 0);
         if (!pid)
                 pid = peer_start(survivor, s);
         if (!s->listed)
@@ -207,7 +211,7 @@ TEST(no_robust, "without the robust lock a killed holder stops everybody", "[kil
         without_robust(GET);
 }
 
-/* Takes one message after another once it may go; each is noted. */
+/* Takes one message after another once it may go, before which it does not sleep; each is noted. */
 static void sleeper(void *arg)
 {
         struct shared *s = arg;
@@ -216,7 +220,7 @@ static void sleeper(void *arg)
         REQUIRE_OK(crew__queue_enter(s->q));
         atomic_store(&s->done, 1);
         while (atomic_load(&s->go) == 0)
-                peer_pause(100000);
+                (void)sched_yield();
         for (;;) {
                 int r = CREW_GET(s->q, &value, CREW_S(20));
 
@@ -311,6 +315,8 @@ TEST(no_slice, "without the slice a sleeper that nobody told sleeps on", "[kill]
         s->victim = victim_start(victim, s);
         atomic_store(&s->q->ring->state, 0);
         atomic_store(&s->go, 1);
+        /* Announced it looks once more. */
+        REQUIRE(peer_await_sleep(pid, CREW_S(10)));
         CHECK(kill_untold(s, 2, &began));
         CHECK(!peer_await(&s->done, 2, HANG));
         CHECK_INT(crew_queue_count(s->q), ==, 1);
@@ -324,11 +330,21 @@ static bool always(void *arg)
         return true;
 }
 
-/* Runs the victim until it sleeps on a futex. */
+/* Runs the victim until it sleeps on a futex. If its slice is over before that is seen, it has
+ * stopped, and this round forces nothing. */
 static bool to_sleep(struct shared *s)
 {
-        return victim_to_call(s->victim, SYS_futex, always, s) && victim_resume(s->victim) &&
-               peer_await_sleep(s->victim, CREW_S(1));
+        int64_t until = peer_now() + test_slow(CREW_S(10));
+        struct peer_look l;
+
+        if (!victim_to_call(s->victim, SYS_futex, always, s) || !victim_resume(s->victim))
+                return false;
+        while (peer_look(s->victim, &l) && peer_now() < until) {
+                if (l.state == 'S' || l.state == 't')
+                        return true;
+                peer_pause(200000);
+        }
+        return false;
 }
 
 TEST(woken_get, "SIGKILL of a get that was just woken", "[kill][queue]")
@@ -371,7 +387,7 @@ TEST(no_herd, "without a wake for all the others sleep beside the message", "[ki
         atomic_store(&s->q->ring->state, 0);
         REQUIRE(to_sleep(s));
         atomic_store(&s->go, 1);
-        peer_pause(CREW_MS(50));
+        REQUIRE(peer_await_sleep(pid, CREW_S(10)));
         /* A put that sees no sleeper, then a wake for the first of the two. */
         atomic_fetch_and(&events->word, ~1U);
         REQUIRE_OK(CREW_PUT(s->q, &s->value, CREW_NOW));

@@ -190,7 +190,7 @@ TEST(notified, "SIGKILL of a waiter that was just notified", "[kill][sync][condi
         struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; kills_more(&kills, i, 10); i++) {
+        for (long long i = 0; kills_more(&kills, i, 50); i++) {
                 pid_t left = start_two(s);
                 int64_t began = peer_now();
                 bool forced;
@@ -210,7 +210,8 @@ TEST(no_token, "without its token a notify dies with the waiter it woke",
         struct shared *s = share();
         bool forced = false;
 
-        for (int i = 0; i < 20 && !forced; i++) {
+        TEST_DEADLINE(200);
+        for (int i = 0; i < 200 && !forced; i++) {
                 pid_t left = start_two(s);
                 int64_t began = peer_now(), took;
 

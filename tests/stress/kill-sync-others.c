@@ -50,7 +50,7 @@ static int64_t kill_setter(struct shared *s, void (*waiter)(void *), long extra,
 
         REQUIRE_OK(crew_event_init(&s->event));
         left = start(s, waiter);
-        (void)peer_await_sleep(left, CREW_S(1));
+        (void)peer_await_sleep(left, CREW_S(10));
         s->victim = victim_start(set_stepped, s);
         return finish(s, left, kill_behind(s, is_set, extra), patience);
 }
@@ -129,7 +129,7 @@ TEST(woken, "SIGKILL of a thread that was woken for a unit", "[kill][sync][semap
         struct kills kills = begin();
 
         TEST_DEADLINE(200);
-        for (long long i = 0; kills_more(&kills, i, 10); i++) {
+        for (long long i = 0; kills_more(&kills, i, 50); i++) {
                 int64_t took;
                 bool forced = kill_woken(s, acquire, CREW_S(5), &took);
 
@@ -146,7 +146,8 @@ TEST(woken_unsliced, "without the slice a unit lies there and everybody sleeps",
         struct shared *s = share();
         bool forced = false;
 
-        for (int i = 0; i < 20 && !forced; i++) {
+        TEST_DEADLINE(200);
+        for (int i = 0; i < 200 && !forced; i++) {
                 int64_t took;
 
                 forced = kill_woken(s, acquire_unsliced, HANG, &took);

@@ -56,7 +56,7 @@ static uint64_t checksum(const unsigned char *p, size_t size)
 static void fill(
         struct field *f, unsigned char *p, size_t size, int me, uint64_t number, uint64_t *random)
 {
-        struct stamp stamp = {(uint64_t)me, number, size, 0};
+        struct stamp stamp = { (uint64_t)me, number, size, 0 };
 
         if (size < sizeof stamp) {
                 memset(p, 0x33, size);
@@ -140,7 +140,7 @@ static void producer(void *arg)
                 for (unsigned i = 0; i < n; i++) {
                         size_t size = f->plan.size(peer_random(&random) >> 3, f->plan.bytes);
 
-                        m[i] = (struct iovec){buf + i * (size_t)LARGEST, size};
+                        m[i] = (struct iovec){ buf + i * (size_t)LARGEST, size };
                         if (number == (uint64_t)f->plan.messages) {
                                 n = i;
                                 break;
@@ -187,7 +187,7 @@ static ssize_t get_some(struct field *f, void **buf, size_t *cap, uint64_t how, 
 static void consumer(void *arg)
 {
         struct field *f = arg;
-        uint64_t random = f->seed * 3 + (uint64_t)getpid(), last[MOST] = {0};
+        uint64_t random = f->seed * 3 + (uint64_t)getpid(), last[MOST] = { 0 };
         size_t cap = LARGEST;
         void *buf = malloc(cap);
         ssize_t r;
@@ -210,7 +210,7 @@ static void run(struct plan plan)
         struct field *f = peer_memory(size);
         pid_t pid[2 * MOST];
 
-        TEST_DEADLINE(120);
+        TEST_DEADLINE(300);
         f->plan = plan;
         f->words = words;
         f->seed = peer_seed();
@@ -252,46 +252,47 @@ static size_t nearly_all(uint64_t random, size_t bytes)
 
 TEST(sizes, "4 and 4 processes, sizes from 0 to 64 KiB", "[stress][queue]")
 {
-        run((struct plan){4, 4, 0, (1 << 20) - 8, any_size, 0, test_scale(100000, 2000)});
+        run((struct plan){ 4, 4, 0, (1 << 20) - 8, any_size, 0, test_scale(100000, 2000) });
 }
 
 TEST(tight, "4 and 4 processes, a ring of 128 KiB that is mostly full", "[stress][queue]")
 {
-        run((struct plan){4, 4, 0, 65536, any_size, 0, test_scale(100000, 2000)});
+        run((struct plan){ 4, 4, 0, 65536, any_size, 0, test_scale(100000, 2000) });
 }
 
 TEST(limits, "queues of 1, 2 and 10 messages", "[stress][queue]")
 {
-        const size_t limits[] = {1, 2, 10};
+        const size_t limits[] = { 1, 2, 10 };
 
         for (int i = 0; i < 3; i++)
-                run((struct plan){3, 3, limits[i], 65536, tiny, 0, test_scale(100000, 1000)});
+                run((struct plan){ 3, 3, limits[i], 65536, tiny, 0, test_scale(100000, 1000) });
 }
 
 TEST(big, "one message that fills nearly all of the ring, among small ones", "[stress][queue]")
 {
-        run((struct plan){3, 2, 0, 65536 - 8, nearly_all, 0, test_scale(50000, 1000)});
+        run((struct plan){ 3, 2, 0, 65536 - 8, nearly_all, 0, test_scale(50000, 1000) });
 }
 
 TEST(small, "8 and 8 processes, small messages", "[stress][queue]")
 {
-        run((struct plan){8, 8, 0, 8184, tiny, 0, test_scale(500000, 5000)});
+        run((struct plan){ 8, 8, 0, 8184, tiny, 0, test_scale(500000, 5000) });
 }
 
 TEST(fan_in, "8 producers, one declared consumer with and without copies", "[stress][queue]")
 {
         run((struct plan){
-                8, 1, 0, 65536, any_size, CREW_QUEUE_SINGLE_CONSUMER, test_scale(50000, 500)});
+                8, 1, 0, 65536, any_size, CREW_QUEUE_SINGLE_CONSUMER, test_scale(50000, 500) });
 }
 
 TEST(fan_out, "one declared producer with and without copies, 8 consumers", "[stress][queue]")
 {
         run((struct plan){
-                1, 8, 10, 65536, any_size, CREW_QUEUE_SINGLE_PRODUCER, test_scale(300000, 3000)});
+                1, 8, 10, 65536, any_size, CREW_QUEUE_SINGLE_PRODUCER, test_scale(300000, 3000) });
 }
 
 TEST(pair, "one declared producer and one declared consumer", "[stress][queue]")
 {
-        run((struct plan){1, 1, 0, 65536, any_size,
-                CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER, test_scale(500000, 5000)});
+        run((struct plan){ 1, 1, 0, 65536, any_size,
+                CREW_QUEUE_SINGLE_PRODUCER | CREW_QUEUE_SINGLE_CONSUMER,
+                test_scale(500000, 5000) });
 }

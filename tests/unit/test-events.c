@@ -62,8 +62,8 @@ TEST(announced, "a change after the announcement keeps the sleeper awake", "[uni
         CHECK_INT(value, ==, 1);
         crew__events_notify(&s->events, -1);
         CHECK_INT(word(s), ==, 2);
-        CHECK_INT(crew__events_sleep(&s->events, value, crew_clock() + CREW_S(5), false), ==, 0);
-        CHECK_INT(peer_now() - began, <, test_slow(CREW_S(1)));
+        CHECK_INT(crew__events_sleep(&s->events, value, crew_clock() + CREW_S(10), false), ==, 0);
+        CHECK_INT(peer_now() - began, <, CREW_S(10));
         /* The word never goes back: another round gives other values. */
         CHECK_INT(crew__events_prepare(&s->events), ==, 3);
         CHECK_INT(crew__events_prepare(&s->events), ==, 3);
@@ -105,17 +105,27 @@ TEST(deadlines, "a sleep ends at its deadline, at its slice or not at all", "[un
 {
         struct shared *s = share();
         uint32_t value = crew__events_prepare(&s->events);
-        int64_t began = crew_clock();
+        int64_t began, took, shortest = INT64_MAX;
+        int r, rounds = 0;
 
-        CHECK_INT(crew__events_sleep(&s->events, value, 0, true), ==, -EAGAIN);
-        CHECK_INT(crew__events_sleep(&s->events, value, began - 1, true), ==, -ETIMEDOUT);
-        CHECK_INT(crew_clock() - began, <, test_slow(CREW_MS(100)));
+        for (int i = 0; i < 10; i++) {
+                began = crew_clock();
+                CHECK_INT(crew__events_sleep(&s->events, value, 0, true), ==, -EAGAIN);
+                CHECK_INT(crew__events_sleep(&s->events, value, began - 1, true), ==, -ETIMEDOUT);
+                took = crew_clock() - began;
+                shortest = took < shortest ? took : shortest;
+        }
+        CHECK_INT(shortest, <, test_slow(CREW_MS(100)));
         began = crew_clock();
         CHECK_INT(crew__events_sleep(&s->events, value, began + CREW_S(20), true), ==, 0);
         CHECK_INT(crew_clock() - began, >=, CREW__SLICE);
-        CHECK_INT(crew_clock() - began, <, test_slow(CREW_S(2)));
-        began = crew_clock();
-        CHECK_INT(crew__events_sleep(&s->events, value, began + CREW_MS(60), false), ==, 0);
+        CHECK_INT(crew_clock() - began, <, CREW_S(15));
+        /* The time may be over before it begins. */
+        do {
+                began = crew_clock();
+                r = crew__events_sleep(&s->events, value, began + CREW_MS(60), false);
+        } while (r == -ETIMEDOUT && ++rounds < 100);
+        CHECK_INT(r, ==, 0);
         CHECK_INT(crew_clock() - began, >=, CREW_MS(60));
         CHECK_INT(
                 crew__events_sleep(&s->events, value, began + CREW_MS(60), false), ==, -ETIMEDOUT);
@@ -129,8 +139,8 @@ static void nothing(int sig)
 
 TEST(interrupted, "a signal handler ends the sleep, also with SA_RESTART", "[unit][events]")
 {
-        struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
-        struct itimerval every = {{0, 7000}, {0, 7000}}, never = {{0, 0}, {0, 0}};
+        struct sigaction act = { .sa_handler = nothing, .sa_flags = SA_RESTART };
+        struct itimerval every = { { 0, 7000 }, { 0, 7000 } }, never = { { 0, 0 }, { 0, 0 } };
         struct shared *s = share();
         uint32_t value = crew__events_prepare(&s->events);
 
@@ -233,6 +243,16 @@ static int cpus(void)
         return CPU_COUNT(&all);
 }
 
+/* Nobody has told, though the data are there. Who is to tell may not have got to that yet. */
+static bool untold(struct shared *s, uint32_t value)
+{
+        int64_t until = crew_clock() + test_slow(CREW_S(4));
+
+        while (word(s) == value && crew_clock() < until)
+                peer_pause(CREW_MS(1));
+        return word(s) == value;
+}
+
 static void litmus_sleeper(void *arg)
 {
         struct shared *s = arg;
@@ -242,9 +262,13 @@ static void litmus_sleeper(void *arg)
         for (uint32_t round = 1; round <= s->rounds && !atomic_load(&s->stop); round++) {
                 crew__relax_for((unsigned)(peer_random(&random) % 32));
                 while (atomic_load_explicit(&s->data, memory_order_acquire) != round) {
-                        uint32_t value = crew__events_prepare(&s->events);
+                        uint32_t value;
                         int64_t began;
 
+                        /* The changer may have left it in any round. */
+                        if (atomic_load(&s->stop))
+                                return;
+                        value = crew__events_prepare(&s->events);
                         if (atomic_load_explicit(&s->data, memory_order_acquire) == round)
                                 break;
                         began = crew_clock();
@@ -253,7 +277,7 @@ static void litmus_sleeper(void *arg)
                                 &s->events, value, began + test_slow(CREW_S(1)), false);
                         /* Asleep until the timeout although the data were there. */
                         if (crew_clock() - began >= test_slow(CREW_S(1)) &&
-                                atomic_load(&s->data) == round) {
+                                atomic_load(&s->data) == round && untold(s, value)) {
                                 atomic_fetch_add(&s->lost, 1);
                                 atomic_store(&s->stop, 1);
                         }
@@ -265,7 +289,7 @@ static void litmus_sleeper(void *arg)
 static void litmus_changer(struct shared *s)
 {
         uint64_t random = 1234567;
-        int64_t until = peer_now() + test_slow(CREW_S(15));
+        int64_t until = peer_now() + test_slow(s->fence ? CREW_S(60) : CREW_S(15));
 
         on_cpu(0);
         for (uint32_t round = 1; round <= s->rounds; round++) {
@@ -297,7 +321,6 @@ static void litmus(bool fence, long long rounds, uint32_t *lost, uint32_t *slept
         pid = peer_start(litmus_sleeper, s);
         litmus_changer(s);
         /* A sleeper that was left alone ends by its own timeout. */
-        atomic_fetch_add(&s->data, atomic_load(&s->data) == s->rounds ? 0 : 1);
         if (peer_join(pid) == PEER_LATE)
                 CHECK(!"the sleeper of the litmus did not end");
         *lost = atomic_load(&s->lost);
@@ -311,7 +334,7 @@ TEST(litmus_holds, "no wake is lost without any slice", "[unit][events]")
         long long rounds = test_scale(300000, 3000);
         uint32_t lost, slept, ran;
 
-        TEST_DEADLINE(60);
+        TEST_DEADLINE(100);
         litmus(true, rounds, &lost, &slept, &ran);
         INFO("%u rounds, %u sleeps, %u lost", ran, slept, lost);
         CHECK_INT(lost, ==, 0);
@@ -327,7 +350,7 @@ TEST(litmus_fails, "without the fence the litmus loses a wake", "[unit][events]"
         uint32_t lost = 0, slept, ran;
         unsigned long long in_all = 0;
 
-        TEST_DEADLINE(60);
+        TEST_DEADLINE(100);
         if (cpus() < 2)
                 SKIP("one CPU runs both sides in order");
         if (test_slow(1) > 1)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* How soon "at once" is on a machine that does other things too. */
-#define AT_ONCE CREW_MS(1000)
+#define AT_ONCE CREW_S(5)
 
 static crew_queue *make(size_t max, const crew_queue_options *o)
 {
@@ -99,7 +99,7 @@ static void take_six(void *arg)
 TEST(py_put, "a queue of six is full after six, in every way of asking", "[unit][queue][cpython]")
 {
         struct shared *s = share(make(6, NULL));
-        const int64_t how[6] = {CREW_FOREVER, CREW_S(1), CREW_NOW, -1, CREW_NOW, CREW_FOREVER};
+        const int64_t how[6] = { CREW_FOREVER, CREW_S(1), CREW_NOW, -1, CREW_NOW, CREW_FOREVER };
         pid_t pid = peer_start(take_six, s);
 
         CHECK(crew_queue_empty(s->q));
@@ -142,7 +142,7 @@ TEST(py_get, "what a child put is there when it has ended, and then nothing",
         "[unit][queue][cpython]")
 {
         struct shared *s = share(make(0, NULL));
-        const int64_t how[4] = {CREW_FOREVER, CREW_S(1), CREW_NOW, -1};
+        const int64_t how[4] = { CREW_FOREVER, CREW_S(1), CREW_NOW, -1 };
         int got;
 
         expect_empty(s->q, CREW_NOW);
@@ -164,7 +164,7 @@ TEST(py_get, "what a child put is there when it has ended, and then nothing",
 TEST(py_qsize, "the count goes 0, 1, 2, 1, 0", "[unit][queue][cpython]")
 {
         crew_auto(queue) q = make(0, NULL);
-        const size_t counts[] = {1, 2, 1, 0};
+        const size_t counts[] = { 1, 2, 1, 0 };
         int value = 1;
 
         CHECK_INT(crew_queue_count(q), ==, 0);
@@ -354,7 +354,7 @@ TEST(opened, "a ref opens a queue that this process holds, and no other", "[unit
         CHECK_INT(peer_join(peer_start(open_by_ref, s)), ==, 0);
         REQUIRE_OK(CREW_GET(again, &value, CREW_NOW));
         CHECK_INT(value, ==, 42);
-        CHECK_INT(memcmp(&s->ref, &(crew_ref){{0, 0}}, sizeof s->ref) != 0, ==, 1);
+        CHECK_INT(memcmp(&s->ref, &(crew_ref){ { 0, 0 } }, sizeof s->ref) != 0, ==, 1);
         s->q = crew_queue_free(s->q);
         REQUIRE_OK(CREW_PUT(again, &value, CREW_NOW));
         again = crew_queue_free(again);

@@ -24,7 +24,7 @@ struct gate {
         bool go;
         int64_t timeout;
         _Atomic uint32_t entered;
-        _Atomic int passed, broken;
+        _Atomic int passed, broken, gone;
 };
 
 static void make(struct gate *g)
@@ -352,6 +352,7 @@ static void *end_at_once(void *arg)
 
         /* Its only call: it comes, and a handler keeps it from waiting on. */
         CHECK_INT(crew_barrier_wait(&g->barrier, CREW_S(15)), ==, -EINTR);
+        atomic_store(&g->gone, 1);
         return NULL;
 }
 
@@ -380,13 +381,17 @@ TEST(party_dies, "a party that ends while it waits breaks the barrier", "[unit][
         for (int later = 0; later <= 2; later += 2) {
                 REQUIRE_OK(crew_barrier_init(&g.barrier, MOST));
                 atomic_store(&g.broken, 0);
+                atomic_store(&g.gone, 0);
                 start(&g, before, 2);
                 REQUIRE(pthread_create(&victim, NULL, end_at_once, &g) == 0);
                 for (int i = 0; i < 100000 && crew_barrier_waiting(&g.barrier) < 3; i++)
                         peer_pause(100000);
                 for (int i = 0; i < later; i++)
                         REQUIRE(pthread_create(&after[i], NULL, pass, &g) == 0);
-                interrupt_until(victim, &g, 3 + later);
+                /* A signal that comes before it sleeps ends nothing. */
+                do
+                        interrupt_until(victim, &g, 3 + later);
+                while (!atomic_load(&g.gone));
                 (void)pthread_join(victim, NULL);
                 finish(before, 2);
                 finish(after, later);

@@ -290,7 +290,7 @@ TEST(pulse, "an event that is set and cleared at once wakes who waited", "[unit]
 
         REQUIRE_OK(crew_event_init(&e));
         REQUIRE(pthread_create(&thread, NULL, wait_for_event, &e) == 0);
-        for (int i = 0; i < 10000 && !(atomic_load(&((crew__event *)&e)->events.word) & 1); i++)
+        for (int i = 0; i < 100000 && !(atomic_load(&((crew__event *)&e)->events.word) & 1); i++)
                 peer_pause(100000);
         REQUIRE_OK(crew_event_set(&e));
         REQUIRE_OK(crew_event_clear(&e));

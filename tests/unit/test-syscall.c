@@ -29,7 +29,7 @@ TEST(futex_deadline, "a futex wait ends at its absolute deadline", "[unit][kerne
         CHECK_INT(crew__sys_futex_wait(&word, 0, now + CREW_MS(30)), ==, -ETIMEDOUT);
         later = crew_clock();
         CHECK_INT(later - now, >=, CREW_MS(30));
-        CHECK_INT(later - now, <, test_slow(CREW_MS(1000)));
+        CHECK_INT(later - now, <, test_slow(CREW_S(10)));
         CHECK_INT(crew__sys_futex_wait(&word, 0, 0), ==, -ETIMEDOUT);
         CHECK_INT(crew__sys_futex_wait(&word, 0, -5), ==, -ETIMEDOUT);
         CHECK_INT(crew__sys_futex_wait(&word, 0, now - CREW_S(1)), ==, -ETIMEDOUT);
@@ -47,7 +47,7 @@ static void *sleeper(void *arg)
 TEST(futex_wake_add, "one call advances the word and wakes everybody", "[unit][kernel]")
 {
         pthread_t threads[3];
-        int results[3] = {1, 1, 1}, woken = 0;
+        int results[3] = { 1, 1, 1 }, woken = 0;
 
         for (int i = 0; i < 3; i++)
                 REQUIRE(pthread_create(&threads[i], NULL, sleeper, &results[i]) == 0);
@@ -99,7 +99,7 @@ static void ignore(int sig)
 /* Without a timeout the kernel would restart the wait after an SA_RESTART handler. */
 TEST(futex_eintr, "a handler ends even an endless wait", "[unit][kernel]")
 {
-        struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+        struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
 
         REQUIRE(sigaction(SIGALRM, &action, NULL) == 0);
         ualarm(30000, 30000);
@@ -110,10 +110,10 @@ TEST(futex_eintr, "a handler ends even an endless wait", "[unit][kernel]")
 TEST(clone_wait, "a child of clone3 is waited for with its usage", "[unit][kernel]")
 {
         int pidfd = -1;
-        struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd};
-        struct rusage usage = {.ru_maxrss = -1};
-        struct crew__pidfd_info info = {.mask = CREW__PIDFD_INFO_EXIT};
-        siginfo_t died = {0};
+        struct clone_args args = { .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd };
+        struct rusage usage = { .ru_maxrss = -1 };
+        struct crew__pidfd_info info = { .mask = CREW__PIDFD_INFO_EXIT };
+        siginfo_t died = { 0 };
         int pid = crew__sys_clone3(&args, sizeof args);
 
         if (pid == -ENOSYS || pid == -EPERM)
@@ -140,7 +140,7 @@ TEST(clone_wait, "a child of clone3 is waited for with its usage", "[unit][kerne
 
 TEST(nearest, "a slip of the pen finds the word that was meant", "[unit][base]")
 {
-        static const char *const words[] = {"features", "run", "ps", "top", "inspect"};
+        static const char *const words[] = { "features", "run", "ps", "top", "inspect" };
         char endless[4096];
 
         CHECK_STR(crew__nearest("fetures", words, 5), "features");

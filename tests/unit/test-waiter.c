@@ -100,7 +100,7 @@ TEST(forced_futex, "a queue sleeps in the ring, or by its eventfd when that is f
 /* A process by its bare pidfd, told of by the kernel and collected by nobody. */
 struct target {
         pid_t pid;
-        int pidfd, tries, unrefs;
+        int pidfd, go, tries, unrefs;
         bool believe;
 };
 
@@ -127,16 +127,24 @@ static const crew__op_class target_class = {
         .unref = target_unref,
 };
 
-static void start(struct target *t, unsigned us)
+/* It ends when `go` is closed. */
+static void start(struct target *t)
 {
-        *t = (struct target){ .pid = fork(), .believe = true };
+        int ends[2];
+        char byte;
+
+        REQUIRE(pipe(ends) == 0);
+        *t = (struct target){ .pid = fork(), .go = ends[1], .believe = true };
         REQUIRE(t->pid >= 0);
         if (t->pid == 0) {
-                usleep(us);
+                close(ends[1]);
+                (void)!read(ends[0], &byte, 1);
                 _exit(3);
         }
+        close(ends[0]);
         t->pidfd = crew__sys_pidfd_open(t->pid, 0);
         if (t->pidfd == -ENOSYS) {
+                close(t->go);
                 REQUIRE(waitpid(t->pid, NULL, 0) == t->pid);
                 SKIP("no pidfd_open");
         }
@@ -168,10 +176,11 @@ TEST(process_class, "a process is tried when the kernel says so, not before", "[
         struct target t;
         crew_completion c;
 
-        start(&t, 30000);
+        start(&t);
         arm_target(w, &t);
         CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_NOW), ==, -EAGAIN);
         CHECK_INT(t.tries, ==, 0);
+        close(t.go);
         CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_S(5)), ==, 1);
         CHECK_INT(t.tries, ==, 1);
         CHECK_INT(t.unrefs, ==, 1);
@@ -187,14 +196,22 @@ TEST(not_ended_yet, "an end that cannot be collected yet is looked at every 20 m
         crew_auto(waiter) w = new_waiter();
         struct target t;
         crew_completion c;
+        int rounds = 0;
 
-        start(&t, 0);
+        start(&t);
+        close(t.go);
         t.believe = false;
         arm_target(w, &t);
-        CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_MS(210)), ==, -ETIMEDOUT);
-        INFO("%d tries", t.tries);
+        /* Where others keep the processor busy it gets to fewer, not to more. */
+        do {
+                int64_t began = crew_clock();
+
+                t.tries = 0;
+                CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_MS(210)), ==, -ETIMEDOUT);
+                INFO("%d tries", t.tries);
+                CHECK_INT(t.tries, <=, (crew_clock() - began) / CREW_MS(20) + 3);
+        } while (t.tries < 3 && ++rounds < 20);
         CHECK_INT(t.tries, >=, 3);
-        CHECK_INT(t.tries, <=, 13);
         t.believe = true;
         CHECK_INT(crew_waiter_wait(w, &c, 1, CREW_S(5)), ==, 1);
         finish(&t);

