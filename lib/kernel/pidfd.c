@@ -11,7 +11,7 @@
 
 /* Between taking a zombie away from other waiters and noting its status for PIDFD_GET_INFO the
  * kernel runs a few microseconds, or is preempted. */
-#define NOTING CREW_MS(50)
+#define NOTING CREW_MS(500)
 
 int crew__ready(int fd, short events, int64_t deadline)
 {

@@ -405,7 +405,7 @@ unsigned crew__missing_worker(const crew_pool *p, unsigned from, int64_t now);
 int crew__watch_pulse(crew_pool *p, crew__worker *w, uint64_t tag);
 /* It told. Under the lock. */
 void crew__pulse_stops(crew_pool *p, crew__worker *w, int64_t now);
-/* How a marked worker ended, from /proc; false: that cannot be seen. */
+/* How a worker that nobody has collected yet ended, from /proc; false: that cannot be seen. */
 bool crew__pulse_ending(const crew__worker *w, crew__ending *ending);
 
 /* granted.c */

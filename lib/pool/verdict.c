@@ -251,6 +251,9 @@ void crew__worker_inquest(crew_pool *p, crew__worker *w, int64_t now)
         }
         if (!noted && p->zygote_dead)
                 (void)crew__pidfd_collect(w->pidfd, &ending);
+        /* The zygote is late: what it has not collected still says how it ended. */
+        if (!noted && !ending.known && !p->terminated)
+                (void)crew__pulse_ending(w, &ending);
         bury(p, w, &ending, noted, now);
 }
 

@@ -129,7 +129,7 @@ void crew__server_end(crew__server *server)
         (void)shutdown(server->socket, SHUT_RDWR);
         if (crew__readable(server->pidfd, crew_clock() + FAREWELL) < 0) {
                 (void)crew__sys_pidfd_send_signal(server->pidfd, SIGKILL);
-                (void)crew__readable(server->pidfd, crew_clock() + FAREWELL);
+                (void)crew__readable(server->pidfd, crew_clock() + CREW_S(1));
         }
         (void)crew__pidfd_collect(server->pidfd, &ending);
         (void)crew__close(server->socket);
