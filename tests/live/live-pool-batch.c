@@ -105,7 +105,7 @@ TEST(deadlines, "the late item of a batch is ended, and nothing else", "[live][p
 {
         static struct work w;
         /* No other item may be kept from running for so long. */
-        int64_t deadline = CREW_S(2) + test_slow(CREW_MS(150));
+        int64_t deadline = CREW_S(1) + test_slow(CREW_MS(150));
         crew_pool *p = prepare(&w, 2, (crew_pool_options){ 0 });
 
         w.in[100].end = w.in[900].end = w.in[901].end = SLEEPS;

@@ -235,7 +235,7 @@ TEST(deadlines, "the late item of a chunk is ended, and nothing else", "[live][p
         s.as = SLEEPS;
         /* No other item may be kept from running for so long. */
         check_all(p, s, false,
-                CREW_OPT(task, .chunk = 64, .deadline = CREW_S(2) + test_slow(CREW_MS(150))), 1);
+                CREW_OPT(task, .chunk = 64, .deadline = CREW_S(1) + test_slow(CREW_MS(150))), 1);
         (void)crew_pool_free(p);
         (void)crew_queue_free(log);
 }
