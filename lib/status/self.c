@@ -175,8 +175,6 @@ void crew__status_become(crew__row *row)
 {
         crew__on_fork(reset);
         atomic_store(&given, row);
-        /* Both sides: whoever looks because of what the child does finds it. */
-        crew__status_started(row, crew__sys_getpid());
 }
 
 void crew__status_sandboxed(const char *words, int landlock)
