@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,24 @@ void test_warm_up(void (*fn)(void))
         }
         abort();
 }
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+/*
+ * Clang 14's AddressSanitizer leaves to the child of a fork() what other threads have locked in its
+ * allocator at that moment, for ever. It has these for another system; where it has not, they are
+ * null. Registered first, so that nobody's handler runs under its locks.
+ */
+void force_lock(void) __asm__("_ZN6__asan18asan_mz_force_lockEv") __attribute__((weak));
+void force_unlock(void) __asm__("_ZN6__asan20asan_mz_force_unlockEv") __attribute__((weak));
+
+__attribute__((constructor(101))) static void guard_allocator(void)
+{
+        if (force_lock && force_unlock)
+                (void)pthread_atfork(force_lock, force_unlock, force_unlock);
+}
+#endif
+#endif
 
 void isolate_prepare(void)
 {
