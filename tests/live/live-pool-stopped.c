@@ -150,6 +150,7 @@ static int task_parent(crew_task *t, const void *arg, size_t size)
 static bool stop_zygote(void)
 {
         crew_pool *p = new_pool(2, NULL);
+        crew_auto(result) r = NULL;
         pid_t zygote = 0;
         int sig = SIGKILL;
         int64_t from;
@@ -161,9 +162,11 @@ static bool stop_zygote(void)
         for (int i = 0; i < 100; i++)
                 CHECK_INT(twice(p, i), ==, 2 * i);
         from = crew_clock();
-        CHECK_INT(crew_pool_apply(p, task_die, &sig, sizeof sig, NULL, 0, CREW_S(5), NULL), ==,
-                -EOWNERDEAD);
+        REQUIRE_OK(crew_pool_apply_async(p, task_die, &sig, sizeof sig, &r, NULL));
+        CHECK_INT(crew_result_get(r, NULL, 0, CREW_S(5)), ==, -EOWNERDEAD);
         quick = in_time(from, CREW_MS(500));
+        /* It noted nothing, and the worker still tells. */
+        CHECK_INT(failure_of(r).exitcode, ==, -SIGKILL);
         from = crew_clock();
         CHECK(crew_pool_free(p) == NULL);
         quick &= in_time(from, CREW_S(1));
