@@ -35,6 +35,19 @@ bool peer_await(_Atomic uint32_t *word, uint32_t value, int64_t ns);
 /* Is the thread asleep (or stopped)? Waits for that at most `ns` (stretched). */
 bool peer_await_sleep(pid_t tid, int64_t ns);
 
+/* Looks every ms whether it holds, for at most `ns` (stretched). What held once may not a moment
+ * later: the answer is that of the last look. */
+#define EVENTUALLY(condition, ns)                                                                  \
+        (__extension__({                                                                           \
+                int64_t until_ = peer_now() + test_slow(ns);                                       \
+                bool late_ = false, holds_;                                                        \
+                while (!(holds_ = (condition)) && !late_) {                                        \
+                        peer_pause(PEER_MS(1));                                                    \
+                        late_ = peer_now() >= until_;                                              \
+                }                                                                                  \
+                holds_;                                                                            \
+        }))
+
 /* What the kernel says of a process or thread; false if there is none (any more). */
 struct peer_look {
         char name[32], state;

@@ -204,15 +204,6 @@ __attribute__((unused)) static pid_t child_called(pid_t parent, const char *name
         return found;
 }
 
-/* Waits until it holds, for at most `ns` (stretched on slow machines). */
-#define EVENTUALLY(condition, ns)                                                                  \
-        (__extension__({                                                                           \
-                int64_t until_ = crew_clock() + test_slow(ns);                                     \
-                while (!(condition) && crew_clock() < until_)                                      \
-                        (void)usleep(1000);                                                        \
-                (condition);                                                                       \
-        }))
-
 /* Joins and answers the exit code; a failed join is a failed check. */
 __attribute__((unused)) static int join_code(crew_process *p)
 {

@@ -151,27 +151,27 @@ static unsigned distinct(const pid_t *pid, unsigned n)
 TEST_POOLS(
         worker_lifetime, "workers leave after their 10 tasks and others take over", "[live][pool]")
 {
+        enum { N = 200 };
         crew_auto(pool) p = new_pool(3, CREW_OPT(pool, .tasks_per_worker = 10));
-        pid_t pid[100];
-        int64_t squares = 0;
+        pid_t pid[N];
+        uint64_t retired = 0;
 
-        for (int i = 0; i < 100; i++) {
-                int out = twice(p, i);
-
-                squares += out == 2 * i;
+        for (int i = 0; i < N; i++)
                 CHECK_INT(crew_pool_apply(
                                   p, task_pid, NULL, 0, &pid[i], sizeof *pid, CREW_S(10), NULL),
                         ==, sizeof *pid);
-        }
-        CHECK_INT(squares, ==, 100);
-        CHECK_INT(distinct(pid, 100), >=, 17);
-        for (int i = 0; i < 100; i++) {
-                unsigned same = 0;
+        for (int i = 0; i < N; i++) {
+                unsigned same = 0, before = 0;
 
-                for (int k = 0; k < 100; k++)
+                for (int k = 0; k < N; k++) {
                         same += pid[k] == pid[i];
+                        before += k < i && pid[k] == pid[i];
+                }
                 CHECK_INT(same, <=, 10);
+                retired += same == 10 && before == 0;
         }
+        CHECK_INT(distinct(pid, N), >=, N / 10);
+        CHECK(SOON(stats_of(p).restarts == retired));
         CHECK(SOON(stats_of(p).workers == 3));
 }
 

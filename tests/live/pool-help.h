@@ -16,13 +16,7 @@
 #define UNUSED __attribute__((unused))
 
 /* Waits until it holds, for at most 10 s. */
-#define SOON(condition)                                                                            \
-        (__extension__({                                                                           \
-                int64_t until_ = crew_clock() + test_slow(CREW_S(10));                             \
-                while (!(condition) && crew_clock() < until_)                                      \
-                        pause_ms(1);                                                               \
-                (condition);                                                                       \
-        }))
+#define SOON(condition) EVENTUALLY(condition, CREW_S(10))
 
 static inline int task_nothing(crew_task *t, const void *arg, size_t size)
 {

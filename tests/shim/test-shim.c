@@ -6,6 +6,7 @@
 #include "check.h"
 #include "inventory.h"
 #include "isolate.h"
+#include "peer.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -380,4 +381,14 @@ TEST(scale, "iteration counts follow CREW_TEST_SCALE", "[shim]")
         REQUIRE(setenv("CREW_TEST_SCALE", "250", 1) == 0);
         CHECK_INT(test_scale(1000, 1), ==, 2500);
         CHECK_INT(test_scale(3, 1), ==, 7);
+}
+
+TEST(eventually, "what is waited for counts as it was at the last look", "[shim]")
+{
+        int looks = 0;
+
+        CHECK(EVENTUALLY(++looks == 3, PEER_MS(10000)));
+        CHECK_INT(looks, ==, 3);
+        CHECK(!EVENTUALLY(++looks == 3, PEER_MS(1)));
+        CHECK_INT(looks, >=, 5);
 }
