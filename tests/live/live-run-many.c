@@ -15,12 +15,13 @@ static struct shell s;
 #define SANITIZER "ASAN_OPTIONS=\"$ASAN_OPTIONS:quarantine_size_mb=1\" "
 
 static const struct {
-        const char *options;
+        const char *disabled, *options;
         bool near; /* jobs see the /proc where the run has the number that they know */
 } runs[] = {
-        { "--sandbox none", true },
-        { "--sandbox none -k --tag --joblog log", true },
-        { "--line-buffer --retries 2 --timeout 1m", false },
+        { "", "--sandbox none", true },
+        { "io_uring", "--sandbox none", true },
+        { "", "--sandbox none -k --tag --joblog log", true },
+        { "", "--line-buffer --retries 2 --timeout 1m", false },
 };
 
 enum {
@@ -45,14 +46,14 @@ static long long growth(size_t i, long long n)
 
         (void)snprintf(line, sizeof line,
                 "awk 'BEGIN { for (i = 1; i <= %lld; i++) print (i == %d || i == %lld ? "
-                "\"./look\" : \"true\"), i }' | " SANITIZER
+                "\"./look\" : \"true\"), i }' | CREW_DISABLE=$CREW_DISABLE,%s " SANITIZER
                 "\"$CREW_RUN\" run -j2 %s --colsep ' ' {1} {2} | sed 's/.*\t//'; "
                 "[ ! -e log ] || grep -c ^[0-9] log",
-                n, EARLY, n, runs[i].options);
+                n, EARLY, n, runs[i].disabled, runs[i].options);
         shell_start(&s, line);
         shell_end(&s);
         (void)unlink("log");
-        INFO("%s: %s", runs[i].options, s.out);
+        INFO("%s%s: %s", runs[i].disabled, runs[i].options, s.out);
         CHECK_STR(s.err, "");
         REQUIRE(sscanf(s.out, "%31s %lld kB %31s %lld kB %lld", names[0], &first, names[1], &last,
                         &jobs) >= 4);
@@ -62,8 +63,8 @@ static long long growth(size_t i, long long n)
                 return -1;
         CHECK_STR(names[0], "crew");
         CHECK_STR(names[1], "crew");
-        printf("# %-60s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options, first,
-                EARLY, last, n);
+        printf("# %-60s %-8s %lld KiB after %d jobs, %lld KiB after %lld\n", runs[i].options,
+                *runs[i].disabled ? "no uring" : "", first, EARLY, last, n);
         return last > first ? last - first : 0;
 }
 
