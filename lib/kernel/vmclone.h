@@ -13,23 +13,21 @@
 
 #include "kernel/syscall.h"
 
+#include "base/sanitized.h"
+
 #include <stdbool.h>
 
 /*
  * A sanitizer's run time keeps a stack of its own per thread, which two at once would tear: there
  * the parent waits after all.
  */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if CREW__ASAN || CREW__TSAN
 #define CREW__VM_FLAGS (CLONE_VM | CLONE_VFORK)
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define CREW__VM_FLAGS (CLONE_VM | CLONE_VFORK)
-#endif
-#endif
-#ifndef CREW__VM_FLAGS
+#else
 #define CREW__VM_FLAGS CLONE_VM
 #endif
-/* For functions of the child that end it: the run time would look for the end of the wrong stack. */
+/* For functions of the child that end it: the run time would look for the end of the wrong stack.
+ */
 #define CREW__VM_CHILD __attribute__((no_sanitize("address"), no_sanitize("thread")))
 #define CREW__VM_WAITS ((CREW__VM_FLAGS & CLONE_VFORK) != 0)
 

@@ -17,14 +17,21 @@ void crew__job_ref(crew_result *job)
 
 void crew__job_unref(crew_result *job)
 {
-        if (atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) != 1)
-                return;
+        if (atomic_fetch_sub_explicit(&job->references, 1, memory_order_acq_rel) == 1)
+                crew__job_free(job);
+}
+
+void crew__job_free(crew_result *job)
+{
         if (!job->map && job->out != job->small)
                 free(job->out);
         crew__chunk_free(job);
         free(job->seen);
         free(job->failure);
-        free(job);
+        if (job->stock)
+                crew__stock_give(job->stock, job);
+        else
+                free(job);
 }
 
 /* Some of it has ended. The imap has a reference to what is in its lists. */

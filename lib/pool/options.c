@@ -282,6 +282,11 @@ int crew_pool_new(crew_pool **pool, unsigned workers, const crew_pool_options *o
         p = calloc(1, sizeof *p);
         if (!p)
                 return crew__fail(ENOMEM, "pool: no memory for it");
+        p->stock = crew__stock_new();
+        if (!p->stock) {
+                free(p);
+                return crew__fail(ENOMEM, "pool: no memory for it");
+        }
         p->generation = crew__generation();
         p->n_workers = workers ? workers : 1;
         crew__link_init(&p->jobs);

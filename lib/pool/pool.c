@@ -46,6 +46,7 @@ void crew__pool_destroy(crew_pool *p)
         crew__granted_free(p);
         for (size_t i = 0; i < p->n_grants; i++)
                 (void)crew__segment_unref(p->grants[i]);
+        crew__stock_close(p->stock);
         free(p->grants);
         free(p->units);
         free(p->workers);

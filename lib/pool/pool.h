@@ -25,6 +25,7 @@
 #include "base/list.h"
 #include "kernel/generation.h"
 #include "kernel/spin.h"
+#include "pool/stock.h"
 #include "pool/zygote.h"
 
 #include <crew/pool.h>
@@ -71,10 +72,11 @@ struct crew_result {
         _Atomic uint32_t word;
         _Atomic unsigned references; /* holder; pool; units in lanes */
         uint64_t generation;
-        crew_pool *pool; /* not to be used once ready */
-        crew__link all;  /* pool.jobs */
-        crew__link link; /* pool.backlog, then pool.called */
-        bool held;       /* somebody has the handle */
+        crew_pool *pool;    /* not to be used once ready */
+        crew__stock *stock; /* that has its memory back then; NULL: malloc */
+        crew__link all;     /* pool.jobs */
+        crew__link link;    /* pool.backlog, then pool.called */
+        bool held;          /* somebody has the handle */
         bool finished, map;
         unsigned row; /* of the worker that was given it last */
 
@@ -211,8 +213,9 @@ struct crew_pool {
         unsigned n_workers, turn; /* turn: who is looked at first */
         uint64_t next_id;
         crew__link jobs, backlog, again, called, notices;
-        size_t queued;     /* items in backlog and again */
-        size_t unfinished; /* jobs whose holders do not know yet, callbacks included */
+        crew__stock *stock; /* memory for jobs */
+        size_t queued;      /* items in backlog and again */
+        size_t unfinished;  /* jobs whose holders do not know yet, callbacks included */
         uint64_t submitted, done, failed, replaced, violations;
         int unheld;
         bool closed, terminated, broken, zygote_dead;
@@ -313,6 +316,8 @@ void crew__job_abort_all(crew_pool *p, int reason, const char *why);
 void crew__job_publish(crew_result *job);
 void crew__job_ref(crew_result *job);
 void crew__job_unref(crew_result *job);
+/* Whoever refers to it: in a forked child nobody else does. */
+void crew__job_free(crew_result *job);
 
 /* failure.c: NULL: no memory. The words come behind what is known of the unit. */
 crew__failure *crew__failure_new(const crew_result *job, size_t item, const crew__unit *unit,

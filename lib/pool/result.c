@@ -173,11 +173,7 @@ crew_result *crew_result_free(crew_result *r)
         if (!r)
                 return NULL;
         if (r->generation != crew__generation()) {
-                free(r->map || r->out == r->small ? NULL : r->out);
-                crew__chunk_free(r);
-                free(r->seen);
-                free(r->failure);
-                free(r);
+                crew__job_free(r);
                 return NULL;
         }
         if (!(atomic_load_explicit(&r->word, memory_order_acquire) & CREW__READY)) {

@@ -57,10 +57,13 @@ int crew__submit_check(
         return 0;
 }
 
+_Static_assert(sizeof(crew_result) + 64 <= CREW__STOCK_BLOCK, "a block has room for an argument");
+
 crew_result *crew__job_new(
         crew_pool *p, crew_task_fn *f, const crew_task_options *o, const void *arg, size_t size)
 {
-        crew_result *job = malloc(sizeof *job + size);
+        crew__stock *stock = size <= CREW__STOCK_BLOCK - sizeof(crew_result) ? p->stock : NULL;
+        crew_result *job = stock ? crew__stock_take(stock) : malloc(sizeof *job + size);
 
         if (!job) {
                 (void)crew__fail(
@@ -71,6 +74,7 @@ crew_result *crew__job_new(
         atomic_init(&job->references, 1);
         job->generation = p->generation;
         job->pool = p;
+        job->stock = stock;
         crew__link_init(&job->all);
         crew__link_init(&job->link);
         crew__link_init(&job->told);
