@@ -3,8 +3,8 @@
 /*
  * Nobody waits here. Blocks come back by a push, which any thread can do at any time; they are
  * taken from a list of their own, which is filled by taking all that came back in one exchange. So
- * no block is compared with itself after it was away (ABA). Two who take at once do not queue: the
- * second one asks malloc.
+ * no block is compared with itself after it was away (ABA). Whoever finds another one taking looks
+ * again for as long as that should last; if that one was preempted in it, malloc is asked.
  *
  * Pairs: the push (release) with the exchange (acquire), so that who gets a block sees all writes
  * to it; the clear of `taking` with the next set, for `ready`; the decrements of `out` with the
@@ -13,7 +13,11 @@
 
 #include "pool/stock.h"
 
+#include "kernel/relax.h"
+
 #include <stdlib.h>
+
+enum { MAX_LOOKS = 64 };
 
 crew__stock *crew__stock_new(void)
 {
@@ -59,8 +63,12 @@ static crew__stock_block *take_kept(crew__stock *s)
 {
         crew__stock_block *block;
 
-        if (atomic_flag_test_and_set_explicit(&s->taking, memory_order_acquire))
-                return NULL;
+        for (int looks = 0; atomic_flag_test_and_set_explicit(&s->taking, memory_order_acquire);
+                looks++) {
+                if (looks == MAX_LOOKS)
+                        return NULL;
+                crew__relax();
+        }
         if (!s->ready)
                 s->ready = atomic_exchange_explicit(&s->returned, NULL, memory_order_acquire);
         block = s->ready;
