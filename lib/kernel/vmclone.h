@@ -11,9 +11,8 @@
  * use raw system calls and memory that is its own, nothing else, and must end or exec.
  */
 
-#include "kernel/syscall.h"
-
 #include "base/sanitized.h"
+#include "kernel/syscall.h"
 
 #include <stdbool.h>
 
@@ -26,8 +25,7 @@
 #else
 #define CREW__VM_FLAGS CLONE_VM
 #endif
-/* For functions of the child that end it: the run time would look for the end of the wrong stack.
- */
+/* For functions of the child that end it: the run time would look at the end of the wrong stack. */
 #define CREW__VM_CHILD __attribute__((no_sanitize("address"), no_sanitize("thread")))
 #define CREW__VM_WAITS ((CREW__VM_FLAGS & CLONE_VFORK) != 0)
 

@@ -45,7 +45,6 @@ static void leave(crew__stock *s)
         if (atomic_fetch_sub_explicit(&s->out, 1, memory_order_acq_rel) != 1)
                 return;
         free_list(atomic_load_explicit(&s->returned, memory_order_relaxed));
-        free_list(s->ready);
         free(s);
 }
 
@@ -53,9 +52,12 @@ void crew__stock_close(crew__stock *s)
 {
         if (!s)
                 return;
-        /* What is given back from here on is freed; what slips in goes with the last one. */
+        /* Nobody takes any more. What is given back from here on is freed; what slips in goes with
+         * the last one. */
         atomic_store_explicit(&s->closed, true, memory_order_relaxed);
         free_list(atomic_exchange_explicit(&s->returned, NULL, memory_order_acquire));
+        free_list(s->ready);
+        s->ready = NULL;
         leave(s);
 }
 
