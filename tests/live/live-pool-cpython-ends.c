@@ -148,6 +148,23 @@ static unsigned distinct(const pid_t *pid, unsigned n)
         return different;
 }
 
+struct signed_twice {
+        pid_t pid;
+        int twice;
+};
+
+static int task_signed_twice(crew_task *t, const void *arg, size_t size)
+{
+        struct signed_twice out = { .pid = getpid() };
+        int in;
+
+        if (size != sizeof in)
+                return -EINVAL;
+        memcpy(&in, arg, sizeof in);
+        out.twice = 2 * in;
+        return crew_task_return(t, &out, sizeof out);
+}
+
 TEST_POOLS(
         worker_lifetime, "workers leave after their 10 tasks and others take over", "[live][pool]")
 {
@@ -156,10 +173,15 @@ TEST_POOLS(
         pid_t pid[N];
         uint64_t retired = 0;
 
-        for (int i = 0; i < N; i++)
-                CHECK_INT(crew_pool_apply(
-                                  p, task_pid, NULL, 0, &pid[i], sizeof *pid, CREW_S(10), NULL),
-                        ==, sizeof *pid);
+        for (int i = 0; i < N; i++) {
+                struct signed_twice out = { 0 };
+
+                CHECK_INT(crew_pool_apply(p, task_signed_twice, &i, sizeof i, &out, sizeof out,
+                                  CREW_S(10), NULL),
+                        ==, sizeof out);
+                CHECK_INT(out.twice, ==, 2 * i);
+                pid[i] = out.pid;
+        }
         for (int i = 0; i < N; i++) {
                 unsigned same = 0, before = 0;
 

@@ -53,7 +53,7 @@ static long long growth(size_t i, long long n)
         shell_start(&s, line);
         shell_end(&s);
         (void)unlink("log");
-        INFO("%s%s: %s", runs[i].disabled, runs[i].options, s.out);
+        INFO("%s %s: %s", runs[i].disabled, runs[i].options, s.out);
         CHECK_STR(s.err, "");
         REQUIRE(sscanf(s.out, "%31s %lld kB %31s %lld kB %lld", names[0], &first, names[1], &last,
                         &jobs) >= 4);

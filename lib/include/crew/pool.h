@@ -172,7 +172,10 @@ CREW_PUBLIC crew_pool *crew_pool_free(crew_pool *pool);
 CREW_PUBLIC ssize_t crew_pool_apply(crew_pool *p, crew_task_fn *f, const void *arg, size_t size,
         void *out, size_t cap, int64_t timeout, const crew_task_options *o);
 
-/* Runs one task; `arg` is copied. r may be NULL: a failure that nobody held counts in join. */
+/*
+ * Runs one task; `arg` is copied. r may be NULL: a failure that nobody held counts in join. Until it
+ * is freed a pool keeps the memory of tasks that are over for those to come, 7 MiB at most.
+ */
 CREW_PUBLIC int crew_pool_apply_async(crew_pool *p, crew_task_fn *f, const void *arg, size_t size,
         crew_result **r, const crew_task_options *o);
 
